@@ -1,0 +1,2 @@
+//! The program odc.
+fn main() {}

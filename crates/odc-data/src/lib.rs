@@ -1,0 +1,1 @@
+//! Images on disk to batches of bytes: data sets, augmentation, samplers, loader.

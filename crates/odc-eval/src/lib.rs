@@ -1,0 +1,1 @@
+//! What features are worth: linear probe, kNN, cluster scores, extraction.

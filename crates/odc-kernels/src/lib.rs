@@ -1,0 +1,1 @@
+//! CPU kernels for training: convolution, batch norm, pooling, matrix product, nearest row.

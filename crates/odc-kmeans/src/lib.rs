@@ -1,0 +1,1 @@
+//! Global k-means that leaves no cluster empty.

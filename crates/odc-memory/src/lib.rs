@@ -1,0 +1,1 @@
+//! The sample memory and the centroid memory of Online Deep Clustering.

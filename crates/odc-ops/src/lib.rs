@@ -1,0 +1,1 @@
+//! Differentiable operations on candle tensors over odc-kernels, and SGD in place.

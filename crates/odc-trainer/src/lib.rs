@@ -1,0 +1,1 @@
+//! The conductor: recipe, training loop, checkpoints, events.
