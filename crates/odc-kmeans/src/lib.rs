@@ -1,1 +1,24 @@
 //! Global k-means that leaves no cluster empty.
+//!
+//! [`KMeans`] gives the clustering that Online Deep Clustering starts from: Lloyd's iteration over the two kernels of
+//! `odc-memory`, the nearest centroid (a blocked matrix product on all threads) and the means of the members.
+//!
+//! # What always holds of a [`Clustering`]
+//! - No cluster is empty, every label is below `n_clusters`, and the inertia is that of these labels and centroids.
+//! - Each row is with its nearest centroid (lowest index on ties), except the rows of a cluster that came out empty
+//!   at the very end and took half of the largest.
+//! - The same rows and seed give the same bits for any number of threads.
+//!
+//! Distances are in `f32` as ‖c‖² − 2⟨x, c⟩: rows should lie around the origin, as normalised features do; far from it
+//! (a mean a thousand times the spread) they lose their digits.
+//!
+//! Architecture invariant: this crate knows no images and no network; rows go in, a clustering comes out.
+
+mod clustering;
+mod error;
+mod lloyd;
+mod seeding;
+
+pub use clustering::{Clustering, Stopped};
+pub use error::KMeansError;
+pub use lloyd::KMeans;

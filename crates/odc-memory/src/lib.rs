@@ -28,7 +28,6 @@ mod error;
 mod means;
 mod memory;
 mod nearest;
-mod odc_kernels_stand_in;
 mod sample_memory;
 mod small_clusters;
 mod two_means;

@@ -228,7 +228,7 @@ impl Memory {
 
 /// Scales rows to unit length, each entry within [-1, 1] whatever the rounding.
 fn normalize(rows: &mut [f32], dim: usize) {
-    crate::odc_kernels_stand_in::normalize_rows(rows, dim);
+    odc_kernels::normalize_rows(rows, dim);
     rows.iter_mut().for_each(|entry| *entry = entry.clamp(-1.0, 1.0));
 }
 

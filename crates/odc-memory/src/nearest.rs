@@ -10,7 +10,7 @@ use crate::Rule;
 /// Where the lengths do not fit, or there is no centroid.
 pub fn nearest(rule: Rule, rows: &[f32], centroids: &[f32], dim: usize, labels: &mut [u32]) {
     match rule {
-        Rule::Paper => crate::odc_kernels_stand_in::nearest_by_distance(rows, centroids, dim, labels),
-        Rule::Reference => crate::odc_kernels_stand_in::nearest_by_dot_product(rows, centroids, dim, labels),
+        Rule::Paper => odc_kernels::nearest_by_distance(rows, centroids, dim, labels),
+        Rule::Reference => odc_kernels::nearest_by_dot_product(rows, centroids, dim, labels),
     }
 }
