@@ -38,6 +38,7 @@ pub use error::MemoryError;
 pub use means::{MembersByCluster, means};
 pub use memory::{Memory, MemoryState};
 pub use nearest::nearest;
+pub use odc_kernels::normalize_rows;
 pub use sample_memory::SampleMemory;
 pub use small_clusters::SmallClusterReport;
 pub use two_means::{Split, split_in_two, two_means};
