@@ -1,0 +1,35 @@
+//! Class-weighted cross-entropy on the CPU: odc-kernels.
+
+use crate::slices::{filled, slice};
+use candle_core::{CpuStorage, Layout, Result, Shape, bail};
+use odc_kernels::cross_entropy as kernel;
+
+type Argument<'a> = (&'a CpuStorage, &'a Layout);
+
+pub(super) fn forward(logits: Argument, labels: Argument, weights: Argument) -> Result<(CpuStorage, Shape)> {
+    let (logits, labels, weights) = arguments(logits, labels, weights)?;
+    Ok((CpuStorage::F32(vec![kernel::forward(logits, labels, weights)]), Shape::from(())))
+}
+
+pub(super) fn backward(logits: Argument, labels: Argument, weights: Argument) -> Result<(CpuStorage, Shape)> {
+    let shape = logits.1.shape();
+    let (logits, labels, weights) = arguments(logits, labels, weights)?;
+    Ok(filled(shape, |gradient| kernel::backward(logits, labels, weights, 1.0, gradient)))
+}
+
+fn arguments<'a>(
+    logits: Argument<'a>,
+    labels: Argument<'a>,
+    weights: Argument<'a>,
+) -> Result<(&'a [f32], &'a [u32], &'a [f32])> {
+    let labels = slice::<u32>(labels.0, labels.1)?;
+    let (logits, weights) = (slice(logits.0, logits.1)?, slice::<f32>(weights.0, weights.1)?);
+    if let Some((n, label)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= weights.len()) {
+        bail!("weighted_cross_entropy: label {label} at position {n} where there are {} classes", weights.len());
+    }
+    let total = kernel::total_weight(labels, weights);
+    if total.is_nan() || total <= 0.0 {
+        bail!("weighted_cross_entropy: the weights of the batch's labels sum to {total}; they must be positive");
+    }
+    Ok((logits, labels, weights))
+}

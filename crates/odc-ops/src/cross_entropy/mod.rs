@@ -1,0 +1,77 @@
+//! Class-weighted cross-entropy, the loss of spec sections 4 and 5.
+
+mod cpu;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+/// `Σ_n w[y_n] · ce(logits_n, y_n) / Σ_n w[y_n]` for `logits` `[B, K]`, `labels` `[B]` (`u32`), `weights` `[K]`: a scalar.
+/// Only the logits get a gradient.
+///
+/// # Errors
+/// Shapes that do not fit, a label that is not less than K, an empty batch, weights of the batch that sum to zero.
+pub fn weighted_cross_entropy(logits: &Tensor, labels: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let (batch, classes) = logits.dims2()?;
+    if batch == 0 || labels.dims() != [batch] || weights.dims() != [classes] {
+        bail!(
+            "weighted_cross_entropy: logits {:?} need as many labels (got {:?}) and a weight for each class (got {:?})",
+            logits.shape(),
+            labels.shape(),
+            weights.shape()
+        );
+    }
+    let (labels, weights) = (labels.detach().contiguous()?, weights.detach().contiguous()?);
+    logits.contiguous()?.apply_op3(&labels, &weights, WeightedCrossEntropy)
+}
+
+/// Arguments: logits, labels, weights.
+struct WeightedCrossEntropy;
+/// The same arguments. Result: the gradient by the logits.
+struct WeightedCrossEntropyBackward;
+
+impl CustomOp3 for WeightedCrossEntropy {
+    fn name(&self) -> &'static str {
+        "weighted-cross-entropy"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        y: &CpuStorage,
+        yl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        cpu::forward((x, xl), (y, yl), (w, wl))
+    }
+
+    fn bwd(
+        &self,
+        logits: &Tensor,
+        labels: &Tensor,
+        weights: &Tensor,
+        _loss: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let by_logits = logits.apply_op3_no_bwd(labels, weights, &WeightedCrossEntropyBackward)?;
+        Ok((Some(by_logits.broadcast_mul(gradient)?), None, None))
+    }
+}
+
+impl CustomOp3 for WeightedCrossEntropyBackward {
+    fn name(&self) -> &'static str {
+        "weighted-cross-entropy-backward"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        y: &CpuStorage,
+        yl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        cpu::backward((x, xl), (y, yl), (w, wl))
+    }
+}

@@ -1,0 +1,50 @@
+//! Pooling on the CPU: odc-kernels.
+
+use super::{GlobalAverageBackward, MaxPool};
+use crate::slices::{filled, slice};
+use candle_core::{CpuStorage, Layout, Result, Shape, Storage, bail};
+use odc_kernels::pooling::{self as kernel, PoolingShape};
+
+type Argument<'a> = (&'a CpuStorage, &'a Layout);
+
+pub(super) fn max_positions(shape: &PoolingShape, x: Argument) -> Result<(CpuStorage, Shape)> {
+    let mut positions = vec![0_u8; shape.output_len()];
+    kernel::max_positions(shape, slice(x.0, x.1)?, &mut positions);
+    Ok((CpuStorage::U8(positions), output_dims(shape)))
+}
+
+pub(super) fn max_pool(op: &MaxPool, x: Argument) -> Result<(CpuStorage, Shape)> {
+    let x = slice(x.0, x.1)?;
+    let (storage, layout) = op.positions.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { bail!("max_pool2d: x and its positions are on different devices") };
+    let positions = slice::<u8>(storage, layout)?;
+    Ok(filled(output_dims(&op.shape), |y| kernel::max_pool(&op.shape, x, positions, y)))
+}
+
+pub(super) fn max_pool_backward(
+    shape: &PoolingShape,
+    positions: Argument,
+    dy: Argument,
+) -> Result<(CpuStorage, Shape)> {
+    let (positions, dy) = (slice(positions.0, positions.1)?, slice(dy.0, dy.1)?);
+    let dims = (shape.images(), shape.window().height(), shape.window().width(), shape.channels());
+    Ok(filled(dims, |dx| kernel::max_pool_backward(shape, positions, dy, dx)))
+}
+
+pub(super) fn global_average(x: Argument) -> Result<(CpuStorage, Shape)> {
+    let (images, height, width, channels) = x.1.shape().dims4()?;
+    let x = slice(x.0, x.1)?;
+    Ok(filled((images, channels), |y| kernel::global_average(x, height * width, channels, y)))
+}
+
+pub(super) fn global_average_backward(op: &GlobalAverageBackward, dy: Argument) -> Result<(CpuStorage, Shape)> {
+    let (images, channels) = dy.1.shape().dims2()?;
+    let dy = slice(dy.0, dy.1)?;
+    let pixels = op.height * op.width;
+    let dims = (images, op.height, op.width, channels);
+    Ok(filled(dims, |dx| kernel::global_average_backward(dy, pixels, channels, dx)))
+}
+
+fn output_dims(shape: &PoolingShape) -> Shape {
+    (shape.images(), shape.window().out_height(), shape.window().out_width(), shape.channels()).into()
+}
