@@ -1,0 +1,150 @@
+//! The layers that hold tensors: convolution, batch norm, linear.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use candle_core::{Result, Tensor, Var, bail};
+
+use crate::builder::Builder;
+use crate::pass::Pass;
+
+/// Torch's default, for every batch norm.
+const EPSILON: f64 = 1e-5;
+
+/// A convolution without bias.
+#[derive(Debug)]
+pub(crate) struct Convolution {
+    weight: Var,
+    stride: usize,
+    padding: usize,
+}
+
+impl Convolution {
+    /// A square kernel, padded so that stride 1 keeps the side.
+    pub(crate) fn new(
+        builder: &mut Builder<'_>,
+        name: &str,
+        kernel: usize,
+        inputs: usize,
+        outputs: usize,
+        stride: usize,
+    ) -> Result<Self> {
+        let weight = builder.convolution(&format!("{name}.weight"), kernel, inputs, outputs)?;
+        Ok(Self { weight, stride, padding: kernel / 2 })
+    }
+
+    /// # Shapes
+    /// `[N, H, W, inputs]` → `[N, ⌈H / stride⌉, ⌈W / stride⌉, outputs]`
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        odc_ops::conv2d(x, &pass.parameter(&self.weight), self.stride, self.padding)
+    }
+}
+
+/// Batch norm over the last axis.
+#[derive(Debug)]
+pub(crate) struct BatchNorm {
+    affine: Option<Affine>,
+    running_mean: Var,
+    running_variance: Var,
+    batches_tracked: Arc<AtomicI64>,
+    momentum: f64,
+    name: String,
+}
+
+#[derive(Debug)]
+struct Affine {
+    weight: Var,
+    bias: Var,
+}
+
+impl BatchNorm {
+    /// With weight 1 and bias 0 to train, and torch's momentum 0.1.
+    pub(crate) fn affine(builder: &mut Builder<'_>, name: &str, channels: usize) -> Result<Self> {
+        let weight = builder.constant(&format!("{name}.weight"), channels, 1.0)?;
+        let bias = builder.constant(&format!("{name}.bias"), channels, 0.0)?;
+        Self::build(builder, name, channels, 0.1, Some(Affine { weight, bias }))
+    }
+
+    /// Without anything to train.
+    pub(crate) fn plain(builder: &mut Builder<'_>, name: &str, channels: usize, momentum: f64) -> Result<Self> {
+        Self::build(builder, name, channels, momentum, None)
+    }
+
+    fn build(
+        builder: &mut Builder<'_>,
+        name: &str,
+        channels: usize,
+        momentum: f64,
+        affine: Option<Affine>,
+    ) -> Result<Self> {
+        Ok(Self {
+            affine,
+            running_mean: builder.statistic(&format!("{name}.running_mean"), channels, 0.0)?,
+            running_variance: builder.statistic(&format!("{name}.running_var"), channels, 1.0)?,
+            batches_tracked: builder.counter(&format!("{name}.num_batches_tracked")),
+            momentum,
+            name: name.to_owned(),
+        })
+    }
+
+    /// # Shapes
+    /// `[…, C]` → `[…, C]`
+    ///
+    /// # Errors
+    /// In training, where the batch has one value per channel: it has no variance.
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        let weight = self.affine.as_ref().map(|affine| pass.parameter(&affine.weight));
+        let bias = self.affine.as_ref().map(|affine| pass.parameter(&affine.bias));
+        let momentum = match pass {
+            Pass::Eval => {
+                let mean = self.running_mean.as_detached_tensor();
+                let variance = self.running_variance.as_detached_tensor();
+                return odc_ops::batch_norm_eval(x, weight.as_ref(), bias.as_ref(), &mean, &variance, EPSILON);
+            }
+            Pass::Train => self.momentum,
+            Pass::Accumulate { earlier } => 1.0 / (earlier as f64 + 1.0),
+        };
+        let values = x.dims().iter().rev().skip(1).product::<usize>();
+        if values < 2 {
+            bail!(
+                "{}: batch norm in training needs at least 2 values per channel, the batch has {values} (shape {:?}); \
+                 use a larger batch, or larger images",
+                self.name,
+                x.dims()
+            );
+        }
+        let (y, batch) = odc_ops::batch_norm_train(x, weight.as_ref(), bias.as_ref(), EPSILON)?;
+        odc_ops::update_running(&self.running_mean, &batch.mean, momentum)?;
+        odc_ops::update_running(&self.running_variance, &batch.variance, momentum)?;
+        self.batches_tracked.fetch_add(1, Ordering::Relaxed);
+        Ok(y)
+    }
+}
+
+/// A fully connected layer with bias.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Var,
+    pub(crate) bias: Var,
+}
+
+impl Linear {
+    /// Weights from N(0, `deviation`²), bias 0.
+    pub(crate) fn new(
+        builder: &mut Builder<'_>,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        deviation: f64,
+    ) -> Result<Self> {
+        let weight = builder.drawn(&format!("{name}.weight"), &[outputs, inputs], deviation)?;
+        let bias = builder.constant(&format!("{name}.bias"), outputs, 0.0)?;
+        Ok(Self { weight, bias })
+    }
+
+    /// # Shapes
+    /// `[N, inputs]` → `[N, outputs]`
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        odc_ops::linear(x, &pass.parameter(&self.weight), Some(&pass.parameter(&self.bias)))
+    }
+}
