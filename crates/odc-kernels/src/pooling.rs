@@ -199,6 +199,6 @@ fn window_pixels(shape: &PoolingShape, row: usize, ox: usize) -> impl Iterator<I
     (0..window.kernel_area()).filter_map(move |cell| {
         let y = (top + cell / window.kernel_width()).wrapping_sub(window.padding());
         let x = (left + cell % window.kernel_width()).wrapping_sub(window.padding());
-        (y < window.height() && x < window.width()).then_some((cell as u32, (image + y) * window.width() + x))
+        (y < window.height() && x < window.width()).then(|| (cell as u32, (image + y) * window.width() + x))
     })
 }

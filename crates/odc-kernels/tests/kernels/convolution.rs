@@ -1,0 +1,102 @@
+//! The convolution kernels against their naive twin, for fixed and for random shapes, and for any number of threads.
+
+use crate::support::{Draw, same_bits_for_any_threads};
+use odc_kernels::convolution::{ConvolutionShape, backward_data, backward_weight, forward};
+use odc_kernels::{ShapeError, Window, plain};
+use odc_testkit::assert_close;
+
+fn check(
+    images: usize,
+    size: (usize, usize),
+    kernel: (usize, usize),
+    stride: usize,
+    padding: usize,
+    ci: usize,
+    co: usize,
+) {
+    let window = Window::new(size, kernel, stride, padding).expect("a window");
+    let shape = ConvolutionShape::new(images, window, ci, co).expect("a shape");
+    let mut draw = Draw::new(17);
+    let (input, weight) = (draw.values(shape.input_len()), draw.values(shape.weight_len()));
+    let gradient = draw.values(shape.output_len());
+
+    let output = same_bits_for_any_threads(&format!("forward {shape:?}"), || {
+        let mut output = vec![f32::NAN; shape.output_len()];
+        forward(&shape, &input, &weight, &mut output);
+        output
+    });
+    assert_close(&format!("forward {shape:?}"), &output, &plain::convolution_forward(&shape, &input, &weight), 3e-6);
+
+    let by_input = same_bits_for_any_threads(&format!("backward data {shape:?}"), || {
+        let mut by_input = vec![f32::NAN; shape.input_len()];
+        backward_data(&shape, &weight, &gradient, &mut by_input);
+        by_input
+    });
+    let expected = plain::convolution_backward_data(&shape, &weight, &gradient);
+    assert_close(&format!("backward data {shape:?}"), &by_input, &expected, 3e-6);
+
+    let by_weight = same_bits_for_any_threads(&format!("backward weight {shape:?}"), || {
+        let mut by_weight = vec![f32::NAN; shape.weight_len()];
+        backward_weight(&shape, &input, &gradient, &mut by_weight);
+        by_weight
+    });
+    let expected = plain::convolution_backward_weight(&shape, &input, &gradient);
+    assert_close(&format!("backward weight {shape:?}"), &by_weight, &expected, 5e-6);
+}
+
+#[test]
+fn agrees_with_the_naive_twin_on_the_layers_of_a_resnet() {
+    for (size, kernel, stride, padding, ci, co) in [
+        (32, 3, 2, 1, 3, 16),
+        (16, 3, 1, 1, 16, 16),
+        (16, 3, 2, 1, 16, 32),
+        (16, 1, 2, 0, 16, 32),
+        (4, 3, 1, 1, 64, 128),
+        (2, 3, 1, 1, 128, 128),
+        (1, 3, 1, 1, 64, 64),
+        (21, 7, 2, 3, 3, 64),
+        (7, 1, 1, 0, 256, 64),
+        (7, 3, 1, 1, 600, 20),
+    ] {
+        check(3, (size, size), (kernel, kernel), stride, padding, ci, co);
+    }
+}
+
+#[test]
+fn agrees_with_the_naive_twin_where_groups_of_windows_are_summed() {
+    check(40, (10, 12), (3, 3), 1, 1, 16, 16);
+    check(40, (13, 11), (3, 3), 2, 1, 8, 20);
+    check(30, (11, 11), (1, 1), 1, 0, 130, 70);
+}
+
+#[test]
+fn agrees_with_the_naive_twin_on_random_shapes() {
+    let mut draw = Draw::new(5);
+    for _ in 0..60 {
+        let kernel = [1_usize, 2, 3, 5, 7];
+        let kernel = (kernel[draw.size(0, 4)], kernel[draw.size(0, 4)]);
+        let padding = draw.size(0, 3);
+        let low = kernel.0.max(kernel.1).saturating_sub(2 * padding).max(1);
+        let size = (draw.size(low, low + 9), draw.size(low, low + 12));
+        let stride = draw.size(1, 3);
+        check(draw.size(1, 4), size, kernel, stride, padding, draw.size(1, 20), draw.size(1, 35));
+    }
+}
+
+#[test]
+fn no_images_give_empty_results_and_a_zero_weight_gradient() {
+    let window = Window::new((4, 4), (3, 3), 1, 1).expect("a window");
+    let shape = ConvolutionShape::new(0, window, 2, 3).expect("a shape");
+    forward(&shape, &[], &vec![1.0; shape.weight_len()], &mut []);
+    backward_data(&shape, &vec![1.0; shape.weight_len()], &[], &mut []);
+    let mut gradient = vec![f32::NAN; shape.weight_len()];
+    backward_weight(&shape, &[], &[], &mut gradient);
+    assert!(gradient.iter().all(|&x| x == 0.0));
+}
+
+#[test]
+fn impossible_windows_are_refused() {
+    assert_eq!(Window::new((4, 4), (3, 3), 0, 1), Err(ShapeError::Zero { name: "stride" }));
+    let too_large = ShapeError::WindowTooLarge { kernel: 7, side: 4, padding: 1 };
+    assert_eq!(Window::new((4, 9), (7, 7), 1, 1), Err(too_large));
+}
