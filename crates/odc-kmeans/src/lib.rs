@@ -5,8 +5,8 @@
 //!
 //! # What always holds of a [`Clustering`]
 //! - No cluster is empty, every label is below `n_clusters`, and the inertia is that of these labels and centroids.
-//! - Each row is with its nearest centroid (lowest index on ties), except the rows of a cluster that came out empty
-//!   at the very end and took half of the largest.
+//! - Each row is with its nearest centroid (lowest index on ties). The one exception: where the very last assignment
+//!   left a cluster empty, it took half of the largest, and the centroids of these two moved to their new members.
 //! - The same rows and seed give the same bits for any number of threads.
 //!
 //! Distances are in `f32` as ‖c‖² − 2⟨x, c⟩: rows should lie around the origin, as normalised features do; far from it
@@ -22,3 +22,4 @@ mod seeding;
 pub use clustering::{Clustering, Stopped};
 pub use error::KMeansError;
 pub use lloyd::KMeans;
+pub use odc_memory::normalize_rows;

@@ -131,8 +131,7 @@ fn place_at_means(rows: &[f32], dim: usize, labels: &[u32], clusters: &[usize], 
 }
 
 fn check_finite(what: &'static str, values: &[f32], dim: usize) -> Result<(), KMeansError> {
-    // Written so that NaN fails it.
-    match values.par_iter().position_first(|value| !(value.abs() <= LARGEST)) {
+    match values.par_iter().position_first(|value| !(-LARGEST..=LARGEST).contains(value)) {
         Some(position) => {
             let (row, entry) = (position / dim, position % dim);
             Err(KMeansError::NotFinite { what, row, entry, value: values[position] })

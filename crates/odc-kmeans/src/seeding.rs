@@ -85,3 +85,49 @@ fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use odc_testkit::formula;
+
+    use super::*;
+    use crate::KMeans;
+
+    #[test]
+    fn seeds_are_distinct_rows_even_where_rows_are_equal() {
+        let equal = vec![1.0; 40];
+        for seed in 0..20 {
+            for mut chosen in [distinct(40, 30, seed), plus_plus(&equal, 1, 30, seed), plus_plus(&equal, 1, 40, seed)] {
+                let n_clusters = chosen.len();
+                chosen.sort_unstable();
+                chosen.dedup();
+                assert_eq!(chosen.len(), n_clusters, "seed {seed}");
+                assert!(chosen.iter().all(|&row| row < 40));
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_is_chosen_as_often_as_any_other() {
+        let mut counts = [0; 10];
+        (0..5000).flat_map(|seed| distinct(10, 3, seed)).for_each(|row| counts[row] += 1);
+        assert!(counts.iter().all(|count| (1350..1650).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn plus_plus_ends_in_a_lower_inertia_than_rows_at_random() {
+        let (dim, n_blobs) = (8, 40);
+        let (centres, noise) = (formula(1, n_blobs * dim), formula(2, 2000 * dim));
+        let blob_of = |i: usize| i / dim % n_blobs * dim + i % dim;
+        let rows: Vec<f32> = noise.iter().enumerate().map(|(i, noise)| centres[blob_of(i)] + 0.2 * noise).collect();
+        let inertia = |chosen: Vec<usize>| {
+            let centroids = chosen.iter().flat_map(|&row| &rows[row * dim..][..dim]).copied().collect();
+            let kmeans = KMeans { n_clusters: n_blobs, iterations: 20, seed: 0 };
+            kmeans.fit_from(&rows, dim, centroids).expect("rows that fit").inertia()
+        };
+        let sum = |of: &dyn Fn(u64) -> Vec<usize>| (0..5).map(|seed| inertia(of(seed))).sum::<f64>();
+        let by_plus_plus = sum(&|seed| plus_plus(&rows, dim, n_blobs, seed));
+        let at_random = sum(&|seed| distinct(2000, n_blobs, seed));
+        assert!(by_plus_plus < 0.9 * at_random, "k-means++ {by_plus_plus}, at random {at_random}");
+    }
+}

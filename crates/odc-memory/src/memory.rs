@@ -61,16 +61,13 @@ impl Memory {
         check_labels(&config, labels.len() * config.dim, features.len(), &labels)?;
         check_length("centroid entries", config.n_clusters * config.dim, centroids.len())?;
         check_length("dirty flags", config.n_clusters, dirty.len())?;
-        let stored = |what, bound| {
-            move |(position, value): (usize, &f32)| MemoryError::Stored { what, position, value: *value, bound }
-        };
-        let outside = features.iter().enumerate().find(|(_, entry)| !(entry.abs() <= 1.0));
-        if let Some(error) = outside.map(stored("features", "an entry is within [-1, 1]")) {
-            return Err(error);
+        if let Some(position) = features.par_iter().position_first(|entry| !(-1.0..=1.0).contains(entry)) {
+            let (value, bound) = (features[position], "an entry is within [-1, 1]");
+            return Err(MemoryError::Stored { what: "features", position, value, bound });
         }
-        let outside = centroids.iter().enumerate().find(|(_, entry)| !entry.is_finite());
-        if let Some(error) = outside.map(stored("centroids", "an entry is finite")) {
-            return Err(error);
+        if let Some(position) = centroids.par_iter().position_first(|entry| !entry.is_finite()) {
+            let (value, bound) = (centroids[position], "an entry is finite");
+            return Err(MemoryError::Stored { what: "centroids", position, value, bound });
         }
         let samples = SampleMemory::new(features, labels, config.dim, config.n_clusters);
         let centroids = CentroidMemory::new(&samples, config.dim, centroids, dirty);

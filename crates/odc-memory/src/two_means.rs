@@ -28,8 +28,9 @@ impl Split {
     }
 }
 
-/// Splits a cluster by [`two_means`]: side 1 leaves. Where 2-means gives a side fewer than `smallest_half` members
-/// (at least 1 is asked for), the split is even by position instead. Two members or more always give two sides that are not empty.
+/// Splits a cluster by [`two_means`]: side 1 leaves. Where 2-means gives a side fewer than `smallest_half` members (an
+/// empty side never does), the split is even by position instead. Two members or more always give two sides that are
+/// not empty.
 pub fn split_in_two(rows: &[f32], dim: usize, members: &[u32], smallest_half: usize) -> Split {
     let sides = two_means(rows, dim, members);
     let leaving = on_side(members, &sides, true);
