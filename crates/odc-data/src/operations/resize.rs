@@ -48,8 +48,8 @@ pub fn center_crop_of_resized(image: &Image, short: usize, side: usize) -> Image
 /// `window` of what `crop` of `image` becomes at `width` × `height`.
 fn resample(image: &Image, crop: Crop, width: usize, height: usize, window: Crop) -> Image {
     let row_of = |y: usize| &image.pixels[((crop.top + y) * image.width + crop.left) * 3..][..crop.width * 3];
-    let rows = Weights::new(crop.height, height, window.top, window.height);
-    let (first_row, end_row) = rows.span();
+    let rows = (height != crop.height).then(|| Weights::new(crop.height, height, window.top, window.height));
+    let (first_row, end_row) = rows.as_ref().map_or((window.top, window.top + window.height), Weights::span);
 
     let mut narrowed = vec![0; (end_row - first_row) * window.width * 3];
     if width == crop.width {
@@ -62,9 +62,9 @@ fn resample(image: &Image, crop: Crop, width: usize, height: usize, window: Crop
             narrow_row(row_of(y), &columns, out);
         }
     }
-    if height == crop.height {
+    let Some(rows) = rows else {
         return Image { width: window.width, height: window.height, pixels: narrowed };
-    }
+    };
 
     let mut pixels = vec![0; window.height * window.width * 3];
     let mut sums = vec![0; window.width * 3];
