@@ -68,19 +68,19 @@ impl Checkpoint {
         fingerprint: u32,
         before: &Scores,
     ) -> Result<PathBuf, TrainerError> {
-        let state = trainer.memory.state();
+        let memory = &trainer.memory;
         let mut tensors: Vec<(String, Bytes<'_>)> = Vec::new();
-        for (name, tensor) in trainer.network.named_tensors() {
+        for (name, tensor) in trainer.network.params().named_tensors()? {
             tensors.push((format!("network.{name}"), tensor_bytes(&tensor)?));
         }
         for (position, velocity) in trainer.sgd.velocities().into_iter().enumerate() {
             tensors.push((format!("velocity.{position:04}"), tensor_bytes(velocity)?));
         }
-        let dim = trainer.memory.dim();
-        tensors.push(("memory.features".into(), float_bytes(&state.features, dim)));
-        tensors.push(("memory.centroids".into(), float_bytes(&state.centroids, dim)));
-        tensors.push(("memory.labels".into(), integer_bytes(&state.labels)));
-        tensors.push(("memory.dirty".into(), flag_bytes(&state.dirty)));
+        let dim = memory.config().dim;
+        tensors.push(("memory.features".into(), float_bytes(memory.features(), dim)));
+        tensors.push(("memory.centroids".into(), float_bytes(memory.centroids(), dim)));
+        tensors.push(("memory.labels".into(), integer_bytes(memory.labels())));
+        tensors.push(("memory.dirty".into(), flag_bytes(memory.dirty())));
         tensors.push(("data.images".into(), integer_bytes(images)));
         let metadata = HashMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
@@ -155,13 +155,10 @@ impl Checkpoint {
     pub fn into_trainer(mut self, total: u64) -> Result<Trainer, TrainerError> {
         let memory = self.memory()?;
         let mut trainer = Trainer::new(&self.recipe, crate::run::random_network(&self.recipe)?, memory, total)?;
-        for (name, tensor) in trainer.network.named_tensors() {
+        let params = trainer.network.params();
+        for name in params.names() {
             let saved = take(&mut self.tensors, &format!("network.{name}"), &self.path)?;
-            if saved.shape() != tensor.shape() {
-                let reason = format!("{name} is {:?}, the network's is {:?}", saved.dims(), tensor.dims());
-                return Err(TrainerError::Checkpoint { path: self.path, reason });
-            }
-            trainer.network.set_tensor(&name, &saved)?;
+            params.set(name, &saved)?;
         }
         let velocities = (0..trainer.sgd.velocities().len())
             .map(|position| take(&mut self.tensors, &format!("velocity.{position:04}"), &self.path))
@@ -200,7 +197,7 @@ fn tensor_bytes(tensor: &Tensor) -> Result<Bytes<'static>, TrainerError> {
     let (dtype, bytes) = match tensor.dtype() {
         DType::F32 => (Dtype::F32, bytemuck::cast_slice(&flat.to_vec1::<f32>()?).to_vec()),
         DType::I64 => (Dtype::I64, bytemuck::cast_slice(&flat.to_vec1::<i64>()?).to_vec()),
-        other => candle_core::bail!("a checkpoint holds f32 and i64 tensors, not {other:?}"),
+        other => return Err(candle_core::Error::Msg(format!("a checkpoint holds no {other:?} tensors")).into()),
     };
     Ok(Bytes { dtype, shape, bytes: Cow::Owned(bytes) })
 }

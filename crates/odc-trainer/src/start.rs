@@ -60,14 +60,15 @@ impl Start {
     /// Global k-means, and both memories filled from it. Needs a recipe that was checked against N.
     pub(crate) fn cluster(self, recipe: &Recipe) -> Result<Memory, TrainerError> {
         let config = recipe.memory_config();
-        let mut rows = self.features;
-        odc_kmeans::normalize_rows(&mut rows, config.dim);
+        let mut rows = self.features.clone();
+        odc_memory::normalize_rows(&mut rows, config.dim);
         let seed = odc_ops::random::key(recipe.seed, "kmeans", 0);
         let kmeans = KMeans { n_clusters: config.n_clusters, iterations: recipe.kmeans.iterations, seed };
         let clustering = kmeans.fit(&rows, config.dim)?;
         let (inertia, stopped) = (clustering.inertia(), clustering.stopped());
         tracing::info!(inertia, ?stopped, clusters = config.n_clusters, "initial clustering");
-        Ok(Memory::new(config, rows, clustering.into_labels())?)
+        let (_, labels) = clustering.into_parts();
+        Ok(Memory::new(config, self.features, labels)?)
     }
 }
 

@@ -120,7 +120,7 @@ impl Trainer {
 
     /// The learning rate of the latest iteration.
     pub fn learning_rate(&self) -> f64 {
-        self.sgd.lr()
+        self.sgd.learning_rate()
     }
 
     /// Counts an iteration whose batch is left out.
@@ -144,7 +144,7 @@ impl Trainer {
     pub fn step_with_dropout(&mut self, batch: &Batch, dropout: Dropout<'_>) -> Result<StepOutcome, TrainerError> {
         let start = Instant::now();
         let lr = self.schedule.at(self.iteration);
-        self.sgd.set_lr(lr);
+        self.sgd.set_learning_rate(lr);
 
         // 1. Forward. 2. The weighted loss on the labels from before this iteration's update.
         let images = self.upload(batch)?;
@@ -158,7 +158,7 @@ impl Trainer {
             return Ok(StepOutcome::NotFinite { loss: loss_value });
         }
         let t_forward = start.elapsed();
-        self.sgd.backward_step(&loss)?;
+        self.sgd.step(&loss.backward()?)?;
         let t_backward = start.elapsed() - t_forward;
 
         // 3. Sample memory. 4. Centroids when due. 5. Small clusters. 6. Loss weights.
@@ -176,7 +176,7 @@ impl Trainer {
             change_ratio,
             lr,
             images: batch.indices.len(),
-            dead_share: dead_share(&feature_values, self.memory.dim()),
+            dead_share: dead_share(&feature_values, self.memory.config().dim),
             small_clusters,
             t_forward,
             t_backward,
