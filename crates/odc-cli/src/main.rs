@@ -1,2 +1,48 @@
-//! The program odc.
-fn main() {}
+//! The program `odc`: image features learned without labels by Online Deep Clustering.
+//!
+//! What was typed ([`arguments`]) becomes what is meant, the other crates do it, and the outcome is told. Architecture
+//! invariant: no mathematics here.
+
+mod arguments;
+mod assign;
+mod backbone;
+mod evaluate;
+mod extract;
+mod failure;
+mod images;
+mod info;
+mod interrupt;
+mod machine;
+mod output;
+mod progress;
+mod recipes;
+mod run_folder;
+mod screen;
+mod train;
+mod train_request;
+
+use std::process::ExitCode;
+
+use arguments::Command;
+
+fn main() -> ExitCode {
+    let command = arguments::parse();
+    screen::start_tracing();
+    match run(command) {
+        Ok(code) => code,
+        Err(error) => failure::tell(&error),
+    }
+}
+
+/// Everything that the program does.
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Train(arguments) => return train::run(arguments),
+        Command::EvalLinear(arguments) => evaluate::linear(arguments)?,
+        Command::EvalKnn(arguments) => evaluate::knn(arguments)?,
+        Command::Extract(arguments) => extract::run(arguments)?,
+        Command::Assign(arguments) => assign::run(arguments)?,
+        Command::Info(arguments) => info::run(arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

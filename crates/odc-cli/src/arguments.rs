@@ -1,0 +1,442 @@
+//! What can be typed: commands, flags and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use odc_data::PlainView;
+use odc_model::{Architecture, Stem};
+
+/// Learns image features without labels, by Online Deep Clustering.
+///
+/// A network and a grouping of the images into clusters are learned together: the network is trained to tell the
+/// clusters apart, and every image that it looks at may move to another cluster. No label is needed. What comes out
+/// is a backbone whose features are useful for other tasks, and the cluster of every image.
+#[derive(Parser)]
+#[command(name = "odc", version, max_term_width = 100, after_help = START, after_long_help = START)]
+struct Typed {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What the program can do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Train(TrainArguments),
+    EvalLinear(EvalLinearArguments),
+    EvalKnn(EvalKnnArguments),
+    Extract(ExtractArguments),
+    Assign(AssignArguments),
+    Info(InfoArguments),
+}
+
+/// Train on images; needs no labels.
+///
+/// Without --data it trains on the built-in set `shapes` for a few minutes. With --data it trains on your images:
+///
+///   a folder of images, of any depth (subfolders, if any, are taken as true labels, only to score the result)
+///   a .txt or .csv file with `path` or `path,label` a line
+///   a .parquet file in the Hugging Face layout, or a folder of them
+///   CIFAR's binary files
+///
+/// The run folder gets recipe.toml (all settings), log.jsonl and tensorboard/ (the numbers of the progress bar),
+/// checkpoints/, and at the end backbone.safetensors (torchvision's names), clusters.csv and summary.json.
+///
+/// Ctrl-C finishes the iteration, saves a checkpoint and says how to go on; a second Ctrl-C quits at once.
+#[derive(Args)]
+#[command(after_help = TRAIN_EXAMPLES)]
+pub(crate) struct TrainArguments {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArguments,
+
+    /// Folder of the run [default: runs/<name of the data>-<first free number>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Go on with the run in DIR (or in --out), bit for bit as if it had not been stopped
+    ///
+    /// Settings given beside it must be those of the run. Where the folder holds no run yet and --recipe or --data say
+    /// what to train, the run is started: the same command starts and restarts it.
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    pub(crate) resume: Option<Option<PathBuf>>,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArguments,
+
+    /// Print the outcome as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What defines a run.
+#[derive(Args)]
+pub(crate) struct RecipeArguments {
+    /// Images: `shapes` (generated), a folder, a list file, a parquet file, CIFAR's binary files [default: shapes]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<String>,
+
+    /// Recipe: a TOML file, or one of the built-in shapes, cifar10, imagenet, tiny
+    ///
+    /// [default: shapes without --data; with --data the settings of the published run, fitted to the number and the
+    /// size of the images]
+    #[arg(long, value_name = "FILE|NAME")]
+    pub(crate) recipe: Option<String>,
+
+    /// Network: resnet18, resnet34 or resnet50
+    #[arg(long)]
+    pub(crate) arch: Option<Architecture>,
+
+    /// Number of clusters, K; more than the kinds of things you expect to see
+    #[arg(long, value_name = "K")]
+    pub(crate) clusters: Option<usize>,
+
+    /// Images per iteration
+    #[arg(long, value_name = "B")]
+    pub(crate) batch_size: Option<usize>,
+
+    /// Passes over the images
+    #[arg(long)]
+    pub(crate) epochs: Option<u64>,
+
+    /// Learning rate for a batch of 512; scaled to the batch size
+    #[arg(long, value_name = "RATE")]
+    pub(crate) lr: Option<f64>,
+
+    /// Seed of all randomness; the same seed gives the same bits
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+
+    /// Any value of the recipe, e.g. --set memory.momentum=0.25 (may be repeated)
+    #[arg(long = "set", value_name = "TABLE.KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+}
+
+/// Where it computes.
+#[derive(Args)]
+pub(crate) struct MachineArguments {
+    /// Threads [default: one per core]; their number does not change the result
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+
+    /// Where to compute; this build knows `cpu`
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+/// How well a linear classifier does on the frozen features.
+///
+/// The usual measure of features: a linear layer is trained on them with labels, and tested on other images. Two ways
+/// are printed: the published protocol (SGD) and logistic regression, the best of several weight decays.
+#[derive(Args)]
+#[command(after_help = EVAL_EXAMPLES)]
+pub(crate) struct EvalLinearArguments {
+    #[command(flatten)]
+    pub(crate) backbone: BackboneArguments,
+
+    #[command(flatten)]
+    pub(crate) sets: LabelledSets,
+
+    /// Epochs of the published protocol; the learning rate falls at three and four fifths
+    #[arg(long, default_value_t = 100)]
+    pub(crate) epochs: usize,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArguments,
+
+    /// Print the outcome as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How well nearest neighbours do on the frozen features.
+///
+/// Every test image asks the k training images most similar to it for their labels; nothing is trained, so this is the
+/// quickest honest measure of features.
+#[derive(Args)]
+#[command(after_help = EVAL_EXAMPLES)]
+pub(crate) struct EvalKnnArguments {
+    #[command(flatten)]
+    pub(crate) backbone: BackboneArguments,
+
+    #[command(flatten)]
+    pub(crate) sets: LabelledSets,
+
+    /// Numbers of neighbours
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 20, 100, 200])]
+    pub(crate) k: Vec<usize>,
+
+    /// A neighbour's vote weighs exp(cosine similarity / temperature)
+    #[arg(long, default_value_t = 0.07)]
+    pub(crate) temperature: f32,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArguments,
+
+    /// Print the outcome as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Write the features of images: .npy with a CSV of names, or parquet with names.
+///
+/// The features are the backbone's, after its average pool, from the plain view of every image.
+#[derive(Args)]
+#[command(after_help = EXTRACT_EXAMPLES)]
+pub(crate) struct ExtractArguments {
+    #[command(flatten)]
+    pub(crate) backbone: BackboneArguments,
+
+    #[command(flatten)]
+    pub(crate) images: ImageArguments,
+
+    /// File ending in .npy or .parquet, or a folder
+    #[arg(long, value_name = "PATH", default_value = "features")]
+    pub(crate) out: PathBuf,
+
+    /// Format where --out is a folder
+    #[arg(long, value_enum, default_value_t = FeatureFormat::Npy)]
+    pub(crate) format: FeatureFormat,
+
+    /// Which features: `pool`, the backbone's; `neck`, those that are clustered (only of a run)
+    #[arg(long, value_enum, default_value_t = FeatureKind::Pool)]
+    pub(crate) features: FeatureKind,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArguments,
+
+    /// Print the outcome as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Write the cluster of every image as CSV: index, name, cluster, true label where there is one.
+///
+/// Without --data: the images of the run. With --data: other images, each to the cluster whose centroid is nearest.
+#[derive(Args)]
+#[command(after_help = ASSIGN_EXAMPLES)]
+pub(crate) struct AssignArguments {
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) images: ImageArguments,
+
+    /// CSV file [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArguments,
+
+    /// Print the outcome as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is in a run folder or a weight file.
+#[derive(Args)]
+#[command(after_help = INFO_EXAMPLES)]
+pub(crate) struct InfoArguments {
+    /// Run folder, or .safetensors file
+    #[arg(value_name = "PATH", required_unless_present_any = ["run", "weights"])]
+    pub(crate) path: Option<PathBuf>,
+
+    /// The same as PATH
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["path", "weights"])]
+    pub(crate) run: Option<PathBuf>,
+
+    /// The same as PATH
+    #[arg(long, value_name = "FILE", conflicts_with = "path")]
+    pub(crate) weights: Option<PathBuf>,
+
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The network that a command is about.
+#[derive(Args)]
+pub(crate) struct BackboneArguments {
+    #[command(flatten)]
+    pub(crate) origin: BackboneOrigin,
+
+    /// Network of --weights or --random, where the file does not say [default for --random: resnet18]
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) arch: Option<Architecture>,
+
+    /// Channels of its first stage; 64 is the published network
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) width: Option<usize>,
+
+    /// What comes before its first block: imagenet, cifar or small
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) stem: Option<Stem>,
+
+    /// Seed of --random
+    #[arg(long, requires = "random", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Side in pixels of what the network sees [default: that of the run; 224 otherwise]
+    #[arg(long, value_name = "PIXELS")]
+    pub(crate) side: Option<usize>,
+
+    /// How an image becomes a square: `crop` its middle, or `resize` it [default: that of the run; crop otherwise]
+    #[arg(long, value_parser = plain_view)]
+    pub(crate) view: Option<PlainView>,
+}
+
+/// Where the network comes from.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct BackboneOrigin {
+    /// Folder of a run
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: Option<PathBuf>,
+
+    /// Weight file in safetensors format with torchvision's names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+
+    /// A network with random weights, to compare with
+    #[arg(long)]
+    pub(crate) random: bool,
+}
+
+/// Images of a command that is not training.
+#[derive(Args)]
+pub(crate) struct ImageArguments {
+    /// Images: a folder, a list file, a parquet file, CIFAR's binary files, `shapes` [default: those of the run]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) columns: ColumnArguments,
+}
+
+/// Labelled images to learn from and to test on.
+#[derive(Args)]
+pub(crate) struct LabelledSets {
+    /// Labelled images to learn from [default: those of the run]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<String>,
+
+    /// Labelled images to test on [default: new images of `shapes`; otherwise every fifth image of --data, held out]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) test: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) columns: ColumnArguments,
+}
+
+/// How a source is read.
+#[derive(Args)]
+pub(crate) struct ColumnArguments {
+    /// Parquet: the column of images [default: found by its type]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image_column: Option<String>,
+
+    /// Parquet: the column of labels [default: found by its name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) label_column: Option<String>,
+
+    /// At most so many images of each set, evenly spread
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+/// A format of feature files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FeatureFormat {
+    /// features.npy and names.csv
+    Npy,
+    /// features.parquet
+    Parquet,
+}
+
+/// Which of a network's features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FeatureKind {
+    /// The backbone's, after its average pool
+    Pool,
+    /// The neck's, those that are clustered
+    Neck,
+}
+
+/// The command line as typed. Help, and what cannot be understood, end the program here (exit code 0 or 2).
+pub(crate) fn parse() -> Command {
+    let command = Typed::command().bin_name(called_as());
+    let matches = command.get_matches();
+    match Typed::from_arg_matches(&matches) {
+        Ok(typed) => typed.command,
+        Err(error) => error.exit(),
+    }
+}
+
+/// How the user called the program, for the commands that it proposes.
+pub(crate) fn called_as() -> String {
+    std::env::var("ODC_CALLED_AS").unwrap_or_else(|_| "odc".to_owned())
+}
+
+fn plain_view(text: &str) -> Result<PlainView, String> {
+    match text {
+        "crop" => Ok(PlainView::Crop),
+        "resize" => Ok(PlainView::Resize),
+        _ => Err("choose crop or resize".to_owned()),
+    }
+}
+
+const START: &str = "\
+Start with `train`, then ask `eval-knn` or `eval-linear` what was learned.
+Exit codes: 0 done; 1 failed; 2 wrong use; 130 stopped by Ctrl-C, a checkpoint is saved.
+RUST_LOG=info tells more on standard error.";
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  odc train
+  odc train --data photos --arch resnet18 --out runs/photos
+  odc train --data train.parquet --recipe cifar10 --set memory.rule=reference
+  odc train --resume runs/photos";
+
+const EVAL_EXAMPLES: &str = "\
+Examples (NAME is eval-linear or eval-knn):
+  odc NAME --run runs/shapes-1
+  odc NAME --run runs/mine --data train-set --test test-set
+  odc NAME --weights resnet50.safetensors --data train-set --test test-set
+  odc NAME --random --arch resnet18 --side 32 --data train.parquet --test test.parquet";
+
+const EXTRACT_EXAMPLES: &str = "\
+Examples:
+  odc extract --run runs/mine --out features
+  odc extract --run runs/mine --data new-images --out new.parquet
+  odc extract --weights resnet50.safetensors --data images --out images.npy";
+
+const ASSIGN_EXAMPLES: &str = "\
+Examples:
+  odc assign --run runs/mine
+  odc assign --run runs/mine --data new-images --out new.csv";
+
+const INFO_EXAMPLES: &str = "\
+Examples:
+  odc info runs/mine
+  odc info runs/mine/backbone.safetensors";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Typed::command().debug_assert();
+    }
+
+    #[test]
+    fn resume_takes_a_folder_or_leaves_it_to_out() {
+        let resume = |words: &[&str]| match Typed::try_parse_from(words).map(|typed| typed.command) {
+            Ok(Command::Train(train)) => train.resume,
+            _ => panic!("{words:?} is a way to train"),
+        };
+        assert_eq!(resume(&["odc", "train"]), None);
+        assert_eq!(resume(&["odc", "train", "--resume", "--out", "runs/x"]), Some(None));
+        assert_eq!(resume(&["odc", "train", "--resume", "runs/x"]), Some(Some("runs/x".into())));
+    }
+}

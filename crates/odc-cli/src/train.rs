@@ -1,0 +1,251 @@
+//! `train`: says what it will do, moves a run to its end, and tells what was learned.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use odc_trainer::{Recipe, Run, Scores, Stage, Summary, TrainerError};
+use serde_json::json;
+
+use crate::arguments::{TrainArguments, called_as};
+use crate::failure::{self, WrongUse};
+use crate::interrupt::{self, Phase};
+use crate::output::{Table, count, duration, print, print_json};
+use crate::progress::{Stages, Training};
+use crate::train_request::TrainRequest;
+use crate::{run_folder, screen};
+
+/// Begins a run or goes on with one, until its end or Ctrl-C.
+///
+/// # Errors
+/// Where the command line or the recipe is wrong, or the run fails.
+pub(crate) fn run(arguments: TrainArguments) -> anyhow::Result<ExitCode> {
+    arguments.machine.prepare()?;
+    match arguments.request()? {
+        TrainRequest::Finished { folder, summary } => {
+            screen::say("This run is finished; here is what it learned.");
+            report(&folder, &summary, arguments.json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        TrainRequest::Begin { mut recipe, folder } => {
+            if let Some(threads) = arguments.machine.threads {
+                recipe.data.workers.get_or_insert(threads);
+            }
+            check_folder(&folder)?;
+            interrupt::watch(format!("Begin it again by: {}", go_on(&folder)));
+            let run = begin(*recipe, &folder)?;
+            to_the_end(run, arguments.json)
+        }
+        TrainRequest::GoOn { folder } => {
+            interrupt::watch(format!("Go on by: {}", go_on(&folder)));
+            let mut stages = Stages::new("before");
+            let run = Run::resume(&folder, &mut |stage| stages.show(stage))?;
+            drop(stages);
+            let (done, total) = (run.trainer().iteration(), run.total_iterations());
+            screen::say(&format!("Going on with {} at iteration {done} of {total}.", folder.display()));
+            to_the_end(run, arguments.json)
+        }
+    }
+}
+
+fn begin(recipe: Recipe, folder: &Path) -> anyhow::Result<Run> {
+    let mut stages = Stages::new("before");
+    let mut planned = false;
+    let run = Run::create(recipe, folder, &mut |stage| {
+        if let (false, Stage::Extracting { total, .. }) = (planned, stage) {
+            planned = true;
+            // What the run begins with is in its folder by now, every value chosen.
+            if let Ok(recipe) = run_folder::recipe(folder) {
+                screen::say(&plan(&recipe, total, folder));
+            }
+        }
+        stages.show(stage);
+    })?;
+    drop(stages);
+    let before = run.before();
+    if let Some(knn) = before.knn {
+        let pixels = before.knn_pixels.map(|knn| format!("; raw pixels give {knn:.1} %")).unwrap_or_default();
+        screen::say(&format!("Before training, nearest neighbours name the right class for {knn:.1} %{pixels}."));
+    }
+    Ok(run)
+}
+
+fn to_the_end(mut run: Run, json: bool) -> anyhow::Result<ExitCode> {
+    interrupt::enter(Phase::Training);
+    let ended = train(&mut run);
+    let folder = run.folder().to_owned();
+    // What can be mended from outside, such as a full disk, is no reason to begin again.
+    let ended = ended.map_err(|error| match error {
+        TrainerError::Unhealthy(_) => error.into(),
+        other => anyhow::anyhow!(
+            "{}. The run is as its newest checkpoint has it; when that is mended, go on by: {}",
+            failure::message(&other.into()),
+            go_on(&folder)
+        ),
+    });
+    if !ended? {
+        run.save()?;
+        let (done, total) = (run.trainer().iteration(), run.total_iterations());
+        screen::say(&format!(
+            "Stopped: iteration {done} of {total} is saved in {}.\nGo on, bit for bit, by: {}",
+            folder.display(),
+            go_on(&folder)
+        ));
+        if json {
+            print_json(&json!({
+                "run": folder, "finished": false, "iteration": done, "total_iterations": total,
+            }))?;
+        }
+        return Ok(ExitCode::from(interrupt::STOPPED));
+    }
+    interrupt::enter(Phase::Finishing);
+    let mut stages = Stages::new("after");
+    let summary = run.finish(&mut |stage| stages.show(stage))?;
+    drop(stages);
+    report(&folder, &summary, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Moves the run on; whether it reached its end.
+fn train(run: &mut Run) -> Result<bool, TrainerError> {
+    let mut display = Training::begin(run);
+    while !interrupt::asked() {
+        let Some(progress) = run.advance()? else { return Ok(true) };
+        for warning in &progress.warnings {
+            screen::say(&format!("warning: {warning}"));
+        }
+        display.step(&progress);
+    }
+    Ok(run.trainer().iteration() >= run.total_iterations())
+}
+
+/// A folder that cannot become a run's is better known before the work than after it.
+fn check_folder(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() && !folder.is_dir() {
+        let message = format!("--out {}: this is a file; name a folder", folder.display());
+        return Err(WrongUse(message).into());
+    }
+    Ok(())
+}
+
+fn go_on(folder: &Path) -> String {
+    format!("{} train --resume {}", called_as(), folder.display())
+}
+
+/// What the run will do, and what its numbers will mean.
+fn plan(recipe: &Recipe, n_samples: usize, folder: &Path) -> String {
+    let batch = recipe.batch_size();
+    let backbone = recipe.model.backbone();
+    let side = recipe.data.resolved_side();
+    let start = match recipe.model.init_from.as_str() {
+        "" => "random weights".to_owned(),
+        path => format!("the weights {path}"),
+    };
+    let clusters = recipe.n_clusters();
+    let memory = recipe.memory_config();
+    let mut table = Table::default();
+    table.row([
+        "network",
+        &format!("{backbone}, from {start}; it sees {side} × {side} pixels, gives {} numbers", recipe.model.dim),
+    ]);
+    table.row([
+        "clusters",
+        &format!(
+            "{clusters}, at random about {} each; those below {} are dissolved",
+            n_samples / clusters.max(1),
+            memory.min_cluster
+        ),
+    ]);
+    table.row([
+        "training",
+        &format!(
+            "{} of about {}, {batch} images each; learning rate {:.4}",
+            count(recipe.training.epochs as usize, "epoch"),
+            count(n_samples.div_ceil(batch.max(1)), "iteration"),
+            recipe.optimizer.lr * batch as f64 / 512.0
+        ),
+    ]);
+    table.row(["folder", &format!("{} (recipe.toml there has every setting)", folder.display())]);
+    let mut meanings = Table::default();
+    let guessing =
+        format!("how wrong the network is about images' clusters; guessing gives {:.2}", (clusters as f64).ln());
+    meanings.row(["loss", &guessing]);
+    meanings.row(["change", "share of images that just moved to another cluster; falls as clusters settle"]);
+    meanings.row(["clusters", "images in the smallest and the largest cluster"]);
+    meanings.row(["NMI", "how far clusters and true labels agree, 0 to 1; where there are labels, only to score"]);
+    meanings.row(["kNN", "percent of images whose class is that of their nearest neighbours by the features"]);
+    format!(
+        "Learning from {} of {}, without labels, by Online Deep Clustering.\n{table}What the numbers mean:\n{meanings}",
+        count(n_samples, "image"),
+        recipe.data.path
+    )
+}
+
+/// What was learned.
+fn report(folder: &Path, summary: &Summary, json: bool) -> anyhow::Result<()> {
+    if json {
+        let mut value = json!({ "run": folder, "finished": true });
+        if let (Some(object), serde_json::Value::Object(fields)) =
+            (value.as_object_mut(), serde_json::to_value(summary)?)
+        {
+            object.extend(fields);
+        }
+        return print_json(&value);
+    }
+    let skipped = std::fs::read_to_string(folder.join("skipped.csv")).map_or(0, |text| text.lines().count().max(1) - 1);
+    let skipped = match skipped {
+        0 => String::new(),
+        n => format!(" ({} could not be read: see {})", count(n, "image"), folder.join("skipped.csv").display()),
+    };
+    print(&format!(
+        "\nLearned from {} in {}, {} into {}{skipped}.\n\n{}\n{}\nThe run: {}\n  backbone.safetensors  the network, with \
+         torchvision's names\n  clusters.csv          the cluster of every image\n  log.jsonl, tensorboard/, summary.json, \
+         recipe.toml, checkpoints/\n\nNext: {}\n",
+        count(summary.n_samples, "image"),
+        duration(summary.seconds),
+        count(summary.epochs as usize, "epoch"),
+        count(summary.n_clusters, "cluster"),
+        before_and_after(summary),
+        judgement(&summary.before, &summary.after),
+        folder.display(),
+        next_command(folder, summary),
+    ))
+}
+
+fn before_and_after(summary: &Summary) -> Table {
+    let (before, after) = (&summary.before, &summary.after);
+    let mut table = Table::default();
+    table.row(["", "before", "after"]);
+    let percent = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1} %"));
+    let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
+    if before.knn.is_some() || after.knn.is_some() {
+        table.row(["kNN accuracy", &percent(before.knn), &percent(after.knn)]);
+    }
+    if before.nmi.is_some() || after.nmi.is_some() {
+        table.row(["NMI of clusters and true labels", &number(before.nmi), &number(after.nmi)]);
+    }
+    let ends = |ends: Option<(f64, f64)>| (number(ends.map(|ends| ends.0)), number(ends.map(|ends| ends.1)));
+    let (first, last) = ends(summary.loss_first_last);
+    table.row(["loss", &first, &last]);
+    let (first, last) = ends(summary.change_ratio_first_last);
+    table.row(["change ratio", &first, &last]);
+    let (least, most) = summary.cluster_min_max;
+    table.row(["images in a cluster", "", &format!("{least} to {most}")]);
+    table
+}
+
+/// The numbers in words.
+fn judgement(before: &Scores, after: &Scores) -> String {
+    let (Some(first), Some(last)) = (before.knn, after.knn) else {
+        return "These images have no true labels, so nothing can be scored here: look at clusters.csv.\n".to_owned();
+    };
+    let pixels = before.knn_pixels.map(|knn| format!(" (raw pixels: {knn:.1} %)")).unwrap_or_default();
+    format!(
+        "By the learned features, nearest neighbours name the right class for {last:.1} % of the images;\nby those of the \
+         untrained network for {first:.1} %{pixels}.\n"
+    )
+}
+
+fn next_command(folder: &Path, summary: &Summary) -> String {
+    let command = if summary.after.knn.is_some() { "eval-linear" } else { "assign" };
+    format!("{} {command} --run {}", called_as(), folder.display())
+}

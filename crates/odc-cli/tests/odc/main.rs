@@ -1,0 +1,7 @@
+//! The program as a user meets it: what it prints, writes and refuses.
+
+mod support;
+
+mod stopped_runs;
+mod whole_run;
+mod wrong_input;
