@@ -76,7 +76,7 @@ pub(super) fn to_bytes(tensors: &[(String, Tensor)], metadata: &BTreeMap<String,
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| Error::msg(format!("cannot read the weights {}: {error}", path.display())))
+    fs::read(path).map_err(|error| Error::Msg(format!("cannot read the weights {}: {error}", path.display())))
 }
 
 /// A weight file in memory: its header, and its tensors.
@@ -112,6 +112,6 @@ pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<WeightFile<'a>> 
         } else {
             "is it complete, and is it the right file?"
         };
-        Error::msg(format!("{} is not a safetensors file ({error}): {advice}", path.display()))
+        Error::Msg(format!("{} is not a safetensors file ({error}): {advice}", path.display()))
     })
 }

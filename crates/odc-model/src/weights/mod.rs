@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::safetensors::Load;
-use candle_core::{Device, Error, Result, Tensor, bail};
+use candle_core::{Device, Error, Result, Tensor};
 use safetensors::SafeTensors;
 
 use self::file::WeightFile;
@@ -34,7 +34,7 @@ pub fn save(params: &Params, path: impl AsRef<Path>) -> Result<()> {
     metadata.insert("format".to_owned(), "pt".to_owned());
     let bytes = file::to_bytes(&params.named_tensors()?, &metadata)?;
     write_atomically(path, &bytes)
-        .map_err(|error| Error::msg(format!("cannot write the weights {}: {error}", path.display())))
+        .map_err(|error| Error::Msg(format!("cannot write the weights {}: {error}", path.display())))
 }
 
 /// Fills every entry of `params` from a file.
@@ -50,8 +50,11 @@ pub fn load_strict(params: &Params, path: impl AsRef<Path>) -> Result<()> {
     let bytes = file::read(path)?;
     let file = file::parse(path, &bytes)?;
     let (report, matches) = compare(params, path, &file)?;
-    if !report.is_complete() || report.note.is_some() {
-        bail!("{report}\nNothing was loaded. Use the arch, width and stem that the file was made with.");
+    if report.is_another_network() || report.note.is_some() {
+        return refuse(format!("{report}\n{ANOTHER_NETWORK}"));
+    }
+    if !report.is_complete() {
+        return refuse(format!("{report}\nNothing was loaded: every tensor must be there, and no other."));
     }
     copy(params, &file.tensors, &matches)
 }
@@ -71,14 +74,16 @@ pub fn load_reported(params: &Params, path: impl AsRef<Path>) -> Result<LoadRepo
     let file = file::parse(path, &bytes)?;
     let (report, matches) = compare(params, path, &file)?;
     if report.is_another_network() {
-        bail!("{report}\nNothing was loaded. Use the arch and width that the file was made with.");
+        return refuse(format!("{report}\n{ANOTHER_NETWORK}"));
     }
     if report.matched.is_empty() {
-        bail!("{report}\nNothing was loaded: no tensor of the file fits the network.");
+        return refuse(format!("{report}\nNothing was loaded: no tensor of the file fits the network."));
     }
     copy(params, &file.tensors, &matches)?;
     Ok(report)
 }
+
+const ANOTHER_NETWORK: &str = "Nothing was loaded. Use the arch, width and stem that the file was made with.";
 
 /// Prefixes that other programs put before a backbone's names.
 const PREFIXES: [&str; 3] = ["module.", "backbone.", "encoder_q."];
@@ -105,11 +110,8 @@ fn compare(params: &Params, path: &Path, file: &WeightFile<'_>) -> Result<(LoadR
         match entry {
             Some(entry) => {
                 if let Some(other) = source_of.insert(entry.name(), file_name) {
-                    bail!(
-                        "{}: both {other:?} and {file_name:?} are {}; keep one of them",
-                        path.display(),
-                        entry.name()
-                    );
+                    let (file, name) = (path.display(), entry.name());
+                    return refuse(format!("{file}: both {other:?} and {file_name:?} are {name}; keep one of them"));
                 }
             }
             None if bare.starts_with("fc.") => ignored.push(file_name.to_owned()),
@@ -139,6 +141,11 @@ fn compare(params: &Params, path: &Path, file: &WeightFile<'_>) -> Result<(LoadR
         }
     }
     Ok((report, matches))
+}
+
+/// An error without the backtrace that `bail!` would add: these messages are read by users.
+fn refuse<T>(message: String) -> Result<T> {
+    Err(Error::Msg(message))
 }
 
 /// Every tensor is read before the first is copied in.

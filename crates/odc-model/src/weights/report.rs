@@ -90,18 +90,17 @@ impl LoadReport {
 impl fmt::Display for LoadReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.matched.len() + self.missing.len() + self.mismatched.len();
-        write!(formatter, "{}: {} of the network's {total} tensors fit", self.path.display(), self.matched.len())?;
-        if self.is_complete() {
-            write!(formatter, ", nothing is missing")?;
-        } else if let Some(network) = &self.network_guess {
-            match &self.file_guess {
-                Some(file) if file != network => {
-                    write!(formatter, "; by its shapes the file is a {file}, the network is a {network}")?;
-                }
-                Some(_) => {}
-                None => write!(formatter, "; the file is no ResNet that is known here, the network is a {network}")?,
+        write!(formatter, "{}: ", self.path.display())?;
+        match (&self.file_guess, &self.network_guess) {
+            (Some(file), Some(network)) if file != network => {
+                write!(formatter, "by its shapes the file is a {file}, the network is a {network}; ")?;
             }
+            (None, Some(network)) => {
+                write!(formatter, "the file is no backbone that is known here, the network is a {network}; ")?;
+            }
+            _ => {}
         }
+        write!(formatter, "{} of the network's {total} tensors fit", self.matched.len())?;
         if let Some(note) = &self.note {
             write!(formatter, "\n  note: {note}")?;
         }
@@ -121,7 +120,7 @@ impl fmt::Display for LoadReport {
 
 /// A line with the number, and the first few.
 fn list(formatter: &mut fmt::Formatter<'_>, what: &str, items: &[String]) -> fmt::Result {
-    const SHOWN: usize = 4;
+    const SHOWN: usize = 3;
     if items.is_empty() {
         return Ok(());
     }
