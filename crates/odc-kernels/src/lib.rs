@@ -8,8 +8,7 @@
 //!
 //! Every fast kernel has a readable twin in [`plain`], the judge of its tests.
 
-// The matrix product of the `gemm` crate takes raw pointers; each block argues its bounds and aliasing.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "the gemm crate takes raw pointers; each block argues its bounds and aliasing")]
 
 pub mod batch_norm;
 pub mod convolution;

@@ -35,7 +35,7 @@ fn time(width: usize, side: usize, batch: usize, stem: &str, steps: usize) -> Re
         network.used = 0;
         let loss = network.loss(&images, width, stem, &labels, &class_weights)?;
         let forward = start.elapsed();
-        let gradients = loss.backward()?;
+        let gradients = odc_ops::backward(&loss)?;
         let backward = start.elapsed() - forward;
         let parameters = network.parameters.clone();
         if sgd.is_none() {

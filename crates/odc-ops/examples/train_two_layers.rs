@@ -35,7 +35,7 @@ fn main() -> Result<()> {
             let loss = loss.to_scalar::<f32>()?;
             writeln!(out, "step {step:2}   loss {loss:.4}   right {:.0} %", 100.0 * right)?;
         }
-        sgd.step(&loss.backward()?)?;
+        sgd.step(&odc_ops::backward(&loss)?)?;
     }
     Ok(())
 }

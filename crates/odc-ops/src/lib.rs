@@ -7,6 +7,7 @@
 //! the second wrong); a gradient is computed only for what depends on a variable; on the CPU all work runs in the current
 //! rayon pool and gives the same bits for any number of threads. Tensors that are not contiguous are copied first.
 
+mod backward;
 mod batch_norm;
 mod conv2d;
 mod cross_entropy;
@@ -19,6 +20,7 @@ mod schedule;
 mod sgd;
 mod slices;
 
+pub use backward::backward;
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, update_running};
 pub use conv2d::conv2d;
 pub use cross_entropy::weighted_cross_entropy;

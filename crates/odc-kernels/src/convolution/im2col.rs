@@ -115,7 +115,9 @@ impl ParityClass {
         let taps = |position: usize, kernel: usize| -> Vec<usize> {
             (0..kernel)
                 .rev()
-                .filter(|&k| (position + window.padding() + kernel * window.stride() - k) % window.stride() == 0)
+                .filter(|&k| {
+                    (position + window.padding() + kernel * window.stride() - k).is_multiple_of(window.stride())
+                })
                 .collect()
         };
         let offset = |position: usize, taps: &[usize]| -> isize {

@@ -2,6 +2,7 @@
 
 mod cpu;
 
+use crate::backward::apply3;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail,
 };
@@ -38,7 +39,7 @@ pub fn batch_norm_train(
     let batch = BatchStatistics { mean: statistics.get(0)?, variance: statistics.get(2)? };
     let (weight, bias) = affine(&x, weight, bias, channels)?;
     let normalize = Normalize { statistics, mode: Mode::Train };
-    Ok((x.apply_op3(&weight, &bias, normalize)?, batch))
+    Ok((apply3(&x, &weight, &bias, normalize)?, batch))
 }
 
 /// `(x − running_mean) / √(running_variance + epsilon) · weight + bias`: as [`batch_norm_train`], with constants `[C]` in
@@ -64,7 +65,7 @@ pub fn batch_norm_eval(
     let variance = running_variance.detach().contiguous()?;
     let statistics = mean.apply_op2_no_bwd(&variance, &RunningStatistics { epsilon })?;
     let (weight, bias) = affine(x, weight, bias, channels)?;
-    x.contiguous()?.apply_op3(&weight, &bias, Normalize { statistics, mode: Mode::Eval })
+    apply3(&x.contiguous()?, &weight, &bias, Normalize { statistics, mode: Mode::Eval })
 }
 
 /// `running ← (1 − momentum) · running + momentum · batch`, in place.

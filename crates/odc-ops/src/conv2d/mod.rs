@@ -2,6 +2,7 @@
 
 mod cpu;
 
+use crate::backward::apply2;
 use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Tensor, bail};
 use odc_kernels::Window;
 use odc_kernels::convolution::ConvolutionShape;
@@ -23,7 +24,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Res
     }
     let window = Window::new((height, width), (kernel_height, kernel_width), stride, padding).map_err(Error::wrap)?;
     let shape = ConvolutionShape::new(images, window, in_channels, out_channels).map_err(Error::wrap)?;
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Conv2d(shape))
+    apply2(&x.contiguous()?, &weight.contiguous()?, Conv2d(shape))
 }
 
 /// Arguments: x, weight.

@@ -1,6 +1,7 @@
 //! Class-weighted cross-entropy on the CPU: odc-kernels.
 
-use crate::slices::{filled, slice};
+use super::WeightedCrossEntropyBackward;
+use crate::slices::{filled, slice, with_slice};
 use candle_core::{CpuStorage, Layout, Result, Shape, bail};
 use odc_kernels::cross_entropy as kernel;
 
@@ -11,10 +12,17 @@ pub(super) fn forward(logits: Argument, labels: Argument, weights: Argument) -> 
     Ok((CpuStorage::F32(vec![kernel::forward(logits, labels, weights)]), Shape::from(())))
 }
 
-pub(super) fn backward(logits: Argument, labels: Argument, weights: Argument) -> Result<(CpuStorage, Shape)> {
+pub(super) fn backward(
+    op: &WeightedCrossEntropyBackward,
+    logits: Argument,
+    labels: Argument,
+    weights: Argument,
+) -> Result<(CpuStorage, Shape)> {
     let shape = logits.1.shape();
     let (logits, labels, weights) = arguments(logits, labels, weights)?;
-    Ok(filled(shape, |gradient| kernel::backward(logits, labels, weights, 1.0, gradient)))
+    with_slice(op.gradient, |scale| {
+        filled(shape, |gradient| kernel::backward(logits, labels, weights, scale[0], gradient))
+    })
 }
 
 fn arguments<'a>(

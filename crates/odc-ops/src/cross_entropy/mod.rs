@@ -2,6 +2,7 @@
 
 mod cpu;
 
+use crate::backward::apply3;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 /// `Σ_n w[y_n] · ce(logits_n, y_n) / Σ_n w[y_n]` for `logits` `[B, K]`, `labels` `[B]` (`u32`), `weights` `[K]`: a scalar.
@@ -20,13 +21,15 @@ pub fn weighted_cross_entropy(logits: &Tensor, labels: &Tensor, weights: &Tensor
         );
     }
     let (labels, weights) = (labels.detach().contiguous()?, weights.detach().contiguous()?);
-    logits.contiguous()?.apply_op3(&labels, &weights, WeightedCrossEntropy)
+    apply3(&logits.contiguous()?, &labels, &weights, WeightedCrossEntropy)
 }
 
 /// Arguments: logits, labels, weights.
 struct WeightedCrossEntropy;
-/// The same arguments. Result: the gradient by the logits.
-struct WeightedCrossEntropyBackward;
+/// The same arguments. Result: the gradient by the logits, given that by the loss, a scalar.
+struct WeightedCrossEntropyBackward<'a> {
+    gradient: &'a Tensor,
+}
 
 impl CustomOp3 for WeightedCrossEntropy {
     fn name(&self) -> &'static str {
@@ -53,12 +56,12 @@ impl CustomOp3 for WeightedCrossEntropy {
         _loss: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let by_logits = logits.apply_op3_no_bwd(labels, weights, &WeightedCrossEntropyBackward)?;
-        Ok((Some(by_logits.broadcast_mul(gradient)?), None, None))
+        let backward = WeightedCrossEntropyBackward { gradient };
+        Ok((Some(logits.apply_op3_no_bwd(labels, weights, &backward)?), None, None))
     }
 }
 
-impl CustomOp3 for WeightedCrossEntropyBackward {
+impl CustomOp3 for WeightedCrossEntropyBackward<'_> {
     fn name(&self) -> &'static str {
         "weighted-cross-entropy-backward"
     }
@@ -72,6 +75,6 @@ impl CustomOp3 for WeightedCrossEntropyBackward {
         w: &CpuStorage,
         wl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        cpu::backward((x, xl), (y, yl), (w, wl))
+        cpu::backward(self, (x, xl), (y, yl), (w, wl))
     }
 }

@@ -2,6 +2,7 @@
 
 mod cpu;
 
+use crate::backward::{apply1, apply2};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 /// Each element is 0 with `probability`, else `x / (1 − probability)`. Element i's fate is a function of (seed, i): the
@@ -16,7 +17,7 @@ pub fn dropout(x: &Tensor, probability: f32, seed: u64) -> Result<Tensor> {
     if probability == 0.0 {
         return Ok(x.clone());
     }
-    x.contiguous()?.apply_op1(SeededDropout { probability, seed })
+    apply1(&x.contiguous()?, SeededDropout { probability, seed })
 }
 
 /// `x · mask`; the mask (0 or 1 / (1 − p)) is a constant and gets no gradient.
@@ -27,7 +28,7 @@ pub fn dropout_with_mask(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     if x.shape() != mask.shape() {
         bail!("dropout_with_mask: x {:?}, mask {:?}", x.shape(), mask.shape());
     }
-    x.contiguous()?.apply_op2(&mask.detach().contiguous()?, MaskedDropout)
+    apply2(&x.contiguous()?, &mask.detach().contiguous()?, MaskedDropout)
 }
 
 struct SeededDropout {

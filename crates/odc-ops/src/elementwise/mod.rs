@@ -2,6 +2,7 @@
 
 mod cpu;
 
+use crate::backward::{apply1, apply2};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 /// `max(x, 0)`; the gradient at 0 is 0.
@@ -9,7 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tenso
 /// # Errors
 /// A tensor that is not `f32`.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Relu)
+    apply1(&x.contiguous()?, Relu)
 }
 
 /// `a + b`, shapes equal.
@@ -20,7 +21,12 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.shape() != b.shape() {
         bail!("add: {:?} and {:?} differ", a.shape(), b.shape());
     }
-    a.contiguous()?.apply_op2(&b.contiguous()?, Add)
+    apply2(&a.contiguous()?, &b.contiguous()?, Add)
+}
+
+/// `a + b` outside of any graph.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    a.contiguous()?.apply_op2_no_bwd(&b.contiguous()?, &Add)
 }
 
 struct Relu;

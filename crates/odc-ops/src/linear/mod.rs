@@ -2,6 +2,7 @@
 
 mod cpu;
 
+use crate::backward::apply2;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 /// `x · weightᵀ + bias` for `x` `[N, I]`, `weight` `[O, I]`, `bias` `[O]`; the result is `[N, O]`.
@@ -14,10 +15,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if inputs != weight_inputs || outputs == 0 {
         bail!("linear: x {:?} does not fit the weight {:?} ([outputs, inputs])", x.shape(), weight.shape());
     }
-    let y = x.contiguous()?.apply_op2(&weight.contiguous()?, Product { a: Side::Plain, b: Side::Transposed })?;
+    let y = apply2(&x.contiguous()?, &weight.contiguous()?, Product { a: Side::Plain, b: Side::Transposed })?;
     match bias {
         None => Ok(y),
-        Some(bias) if bias.dims() == [outputs] => y.apply_op2(&bias.contiguous()?, AddBias),
+        Some(bias) if bias.dims() == [outputs] => apply2(&y, &bias.contiguous()?, AddBias),
         Some(bias) => bail!("linear: bias {:?} for the weight {:?}", bias.shape(), weight.shape()),
     }
 }

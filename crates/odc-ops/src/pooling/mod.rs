@@ -2,6 +2,7 @@
 
 mod cpu;
 
+use crate::backward::apply1;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Error, Layout, Result, Shape, Tensor, bail};
 use odc_kernels::Window;
 use odc_kernels::pooling::PoolingShape;
@@ -17,7 +18,7 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
     let shape = PoolingShape::new(images, window, channels).map_err(Error::wrap)?;
     let x = x.contiguous()?;
     let positions = x.detach().apply_op1_no_bwd(&MaxPositions(shape))?;
-    x.apply_op1(MaxPool { shape, positions })
+    apply1(&x, MaxPool { shape, positions })
 }
 
 /// The mean over the pixels of `x` `[N, H, W, C]`: `[N, C]`.
@@ -29,7 +30,7 @@ pub fn global_average_pool(x: &Tensor) -> Result<Tensor> {
     if height * width * channels == 0 {
         bail!("global_average_pool: x {:?} has no pixels", x.shape());
     }
-    x.contiguous()?.apply_op1(GlobalAverage)
+    apply1(&x.contiguous()?, GlobalAverage)
 }
 
 /// Argument: x. Result: for each output the window cell with the largest input, `u8`.

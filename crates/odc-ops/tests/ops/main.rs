@@ -1,5 +1,6 @@
 //! Every operation: gradients by finite differences, golden files, bits that no number of threads changes, refusals.
 
+mod backward;
 mod gradients;
 mod neck;
 mod refusals;

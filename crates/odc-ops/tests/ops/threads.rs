@@ -79,7 +79,7 @@ fn train() -> Result<Vec<f32>> {
         let x = odc_ops::global_average_pool(&odc_ops::max_pool2d(&odc_ops::relu(&x)?, 3, 2, 1)?)?;
         let logits = odc_ops::linear(&odc_ops::dropout(&x, 0.2, step)?, &p[3], Some(&p[4]))?;
         let loss = odc_ops::weighted_cross_entropy(&logits, &labels, &weights)?;
-        sgd.step(&loss.backward()?)?;
+        sgd.step(&odc_ops::backward(&loss)?)?;
     }
     let tensors = parameters.iter().map(Var::as_tensor).chain(sgd.velocities());
     Ok(tensors.flat_map(flat).collect())
