@@ -44,26 +44,26 @@ pub(crate) fn linear(arguments: EvalLinearArguments) -> anyhow::Result<()> {
     }
     let mut table = Table::default();
     table.row(["linear classifier", "accuracy"]);
+    table.row(["published protocol (SGD)", &format!("{:.2} %", published.top1)]);
+    for result in &regression.results {
+        let ended = if result.converged { "" } else { " (not converged)" };
+        let name = format!("logistic regression, weight decay {}{ended}", result.decay);
+        table.row([&name, &format!("{:.2} %", result.top1)]);
+    }
     let milestones: Vec<String> = probe.milestones.iter().map(usize::to_string).collect();
-    let schedule = format!(
-        "published protocol: SGD, {} epochs of batches of {}, lr {} (×{} at {}), momentum {}, weight decay {}",
-        epochs,
+    print(&format!(
+        "{}{table}Published protocol: {epochs} epochs of batches of {}, learning rate {} (×{} after {}), momentum {}, weight \
+         decay {}.\nLogistic regression: on standardised features, at most {} steps of L-BFGS; its best is {:.2} %.\n",
+        sets.heading(),
         probe.batch_size,
         probe.learning_rate,
         probe.gamma,
         milestones.join(" and "),
         probe.momentum,
-        probe.weight_decay
-    );
-    table.row([&schedule, &format!("{:.2} %", published.top1)]);
-    for result in &regression.results {
-        let ended = if result.converged { "" } else { " (not converged)" };
-        table.row([
-            &format!("logistic regression, weight decay {}{ended}", result.decay),
-            &format!("{:.2} %", result.top1),
-        ]);
-    }
-    print(&format!("{}{table}Best of the weight decays: {:.2} %.\n", sets.heading(), regression.best))
+        probe.weight_decay,
+        logistic.iterations,
+        regression.best
+    ))
 }
 
 /// Votes of nearest neighbours.
@@ -120,20 +120,17 @@ impl Sets {
                 for label in test.true_labels.iter_mut().flatten() {
                     *label = translation.get(*label as usize).copied().unwrap_or(*label);
                 }
-                let other = if test_source.path == source.path { "new ones" } else { &test_source.path };
-                (features(&dataset, "the training images")?, test, other.to_owned())
+                let generated = labelled.test.is_none();
+                let of = if generated { "new ones".to_owned() } else { format!("of {}", test_source.path) };
+                (features(&dataset, "the training images")?, test, of)
             }
             None => {
                 let (train, test) = features(&dataset, "the images")?.split(|position| position % 5 == 4);
-                (train, test, "every fifth image, held out".to_owned())
+                (train, test, "others: every fifth image, held out".to_owned())
             }
         };
-        let about = format!(
-            "trained on {} of {}, tested on {} ({about})",
-            count(train.len(), "image"),
-            source.path,
-            test.len()
-        );
+        let about =
+            format!("trained on {} of {}, tested on {} {about}", count(train.len(), "image"), source.path, test.len());
         Ok(Self { subject, train, test, about })
     }
 

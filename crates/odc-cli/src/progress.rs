@@ -100,6 +100,8 @@ pub(crate) struct Training {
     /// Of the process's first iteration, until the first logged line tells the speed.
     begun: (u64, Instant),
     line: Option<LogLine>,
+    /// At the end of the latest epoch.
+    nmi: Option<f64>,
     last_line: Instant,
 }
 
@@ -109,7 +111,8 @@ impl Training {
         let (done, total) = (run.trainer().iteration(), run.total_iterations());
         let bar = screen::is_terminal().then(|| {
             let bar = ProgressBar::new(total).with_position(done);
-            bar.set_style(style("{bar:24} {wide_msg}"));
+            // Two lines, so that all of it fits a terminal of 80 columns.
+            bar.set_style(style("{bar:30} {prefix}\n{wide_msg}"));
             bar
         });
         screen::show(bar.clone());
@@ -122,6 +125,7 @@ impl Training {
             batch_size: run.recipe().batch_size() as f64,
             begun: (done, Instant::now()),
             line: None,
+            nmi: None,
             last_line: Instant::now(),
         }
     }
@@ -132,40 +136,42 @@ impl Training {
         if let Some(line) = &progress.line {
             self.line = Some(line.clone());
         }
-        let status = self.status(progress.report.as_ref());
+        if let Some(nmi) = progress.line.as_ref().and_then(|line| line.nmi) {
+            self.nmi = Some(nmi);
+        }
+        let (place, numbers) = (self.place(), self.numbers(progress.report.as_ref()));
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
-            bar.set_message(status);
+            bar.set_prefix(place);
+            bar.set_message(numbers);
             return;
         }
         let epoch_ends = self.done.is_multiple_of(self.per_epoch);
         if progress.line.is_some() && (epoch_ends || self.last_line.elapsed() > QUIET) {
             self.last_line = Instant::now();
-            screen::say(&status);
+            screen::say(&format!("{place}  {numbers}"));
         }
     }
 
-    /// `epoch 3.2/20  loss 3.21  change 0.45  clusters 12–140  NMI 0.31  310 images/s  3 min 12 s left`
-    fn status(&self, report: Option<&StepReport>) -> String {
-        let mut parts = vec![format!("epoch {:.1}/{}", self.done as f64 / self.per_epoch as f64, self.epochs)];
-        match (&self.line, report) {
-            (Some(line), _) => {
-                parts.push(format!("loss {:.3}", line.loss));
-                parts.push(format!("change {:.2}", line.change_ratio));
-                parts.push(format!("clusters {}–{}", line.cluster_min, line.cluster_max));
-                parts.extend(line.nmi.map(|nmi| format!("NMI {nmi:.3}")));
-            }
-            (None, Some(report)) => {
-                parts.push(format!("loss {:.3}", report.loss));
-                parts.push(format!("change {:.2}", report.change_ratio));
-            }
-            (None, None) => {}
-        }
+    /// `epoch 3.2/20  310 images/s  3 min 12 s left`
+    fn place(&self) -> String {
+        let epoch = self.done as f64 / self.per_epoch as f64;
         let speed = self.images_per_second();
-        parts.push(format!("{speed:.0} images/s"));
         let left = (self.total - self.done.min(self.total)) as f64 * self.batch_size / speed.max(1e-9);
-        parts.push(format!("{} left", duration(left)));
-        parts.join("  ")
+        format!("epoch {epoch:.1}/{}  {speed:.0} images/s  {} left", self.epochs, duration(left))
+    }
+
+    /// `loss 3.210  change 0.45  clusters 12–140  NMI 0.312`
+    fn numbers(&self, report: Option<&StepReport>) -> String {
+        let nmi = self.nmi.map(|nmi| format!("  NMI {nmi:.3}")).unwrap_or_default();
+        match (&self.line, report) {
+            (Some(line), _) => format!(
+                "loss {:.3}  change {:.2}  clusters {}–{}{nmi}",
+                line.loss, line.change_ratio, line.cluster_min, line.cluster_max
+            ),
+            (None, Some(report)) => format!("loss {:.3}  change {:.2}", report.loss, report.change_ratio),
+            (None, None) => String::new(),
+        }
     }
 
     /// Of the latest logged line; before the first, of this process so far.

@@ -55,7 +55,7 @@ fn begin(recipe: Recipe, folder: &Path) -> anyhow::Result<Run> {
             planned = true;
             // What the run begins with is in its folder by now, every value chosen.
             if let Ok(recipe) = run_folder::recipe(folder) {
-                screen::say(&plan(&recipe, total, folder));
+                screen::say(plan(&recipe, total, folder).trim_end());
             }
         }
         stages.show(stage);
@@ -239,9 +239,14 @@ fn judgement(before: &Scores, after: &Scores) -> String {
         return "These images have no true labels, so nothing can be scored here: look at clusters.csv.\n".to_owned();
     };
     let pixels = before.knn_pixels.map(|knn| format!(" (raw pixels: {knn:.1} %)")).unwrap_or_default();
+    let advice = if last > first {
+        ""
+    } else {
+        "This run did not improve on it: give it more --epochs or images, or try another --lr or number of --clusters.\n"
+    };
     format!(
         "By the learned features, nearest neighbours name the right class for {last:.1} % of the images;\nby those of the \
-         untrained network for {first:.1} %{pixels}.\n"
+         untrained network for {first:.1} %{pixels}.\n{advice}"
     )
 }
 
