@@ -6,29 +6,29 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Name, images, side, kernel, stride, padding, in channels, out channels.
-const LAYERS: [(&str, usize, usize, usize, usize, usize, usize, usize); 16] = [
-    ("w16 stem", 128, 32, 3, 2, 1, 3, 16),
-    ("w16 layer1", 128, 16, 3, 1, 1, 16, 16),
-    ("w16 layer2 down", 128, 16, 3, 2, 1, 16, 32),
-    ("w16 layer2", 128, 8, 3, 1, 1, 32, 32),
-    ("w16 layer2 1x1/2", 128, 16, 1, 2, 0, 16, 32),
-    ("w16 layer3", 128, 4, 3, 1, 1, 64, 64),
-    ("w16 layer4 down", 128, 4, 3, 2, 1, 64, 128),
-    ("w16 layer4", 128, 2, 3, 1, 1, 128, 128),
-    ("resnet50 stem", 8, 224, 7, 2, 3, 3, 64),
-    ("resnet50 1x1 64-256", 8, 56, 1, 1, 0, 64, 256),
-    ("resnet50 1x1 256-64", 8, 56, 1, 1, 0, 256, 64),
-    ("resnet50 3x3 64", 8, 56, 3, 1, 1, 64, 64),
-    ("resnet50 3x3 128", 8, 28, 3, 1, 1, 128, 128),
-    ("resnet50 3x3 512", 8, 7, 3, 1, 1, 512, 512),
-    ("resnet50 1x1 2048-512", 8, 7, 1, 1, 0, 2048, 512),
-    ("resnet50 1x1/2 1024-2048", 8, 14, 1, 2, 0, 1024, 2048),
+const LAYERS: [(&str, [usize; 7]); 16] = [
+    ("w16 stem", [128, 32, 3, 2, 1, 3, 16]),
+    ("w16 layer1", [128, 16, 3, 1, 1, 16, 16]),
+    ("w16 layer2 down", [128, 16, 3, 2, 1, 16, 32]),
+    ("w16 layer2", [128, 8, 3, 1, 1, 32, 32]),
+    ("w16 layer2 1x1/2", [128, 16, 1, 2, 0, 16, 32]),
+    ("w16 layer3", [128, 4, 3, 1, 1, 64, 64]),
+    ("w16 layer4 down", [128, 4, 3, 2, 1, 64, 128]),
+    ("w16 layer4", [128, 2, 3, 1, 1, 128, 128]),
+    ("resnet50 stem", [8, 224, 7, 2, 3, 3, 64]),
+    ("resnet50 1x1 64-256", [8, 56, 1, 1, 0, 64, 256]),
+    ("resnet50 1x1 256-64", [8, 56, 1, 1, 0, 256, 64]),
+    ("resnet50 3x3 64", [8, 56, 3, 1, 1, 64, 64]),
+    ("resnet50 3x3 128", [8, 28, 3, 1, 1, 128, 128]),
+    ("resnet50 3x3 512", [8, 7, 3, 1, 1, 512, 512]),
+    ("resnet50 1x1 2048-512", [8, 7, 1, 1, 0, 2048, 512]),
+    ("resnet50 1x1/2 1024-2048", [8, 14, 1, 2, 0, 1024, 2048]),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-    for (name, images, side, kernel, stride, padding, ci, co) in LAYERS {
+    for (name, [images, side, kernel, stride, padding, ci, co]) in LAYERS {
         let window = Window::new((side, side), (kernel, kernel), stride, padding)?;
         let shape = ConvolutionShape::new(images, window, ci, co)?;
         let values = |stream, n: usize| (0..n as u64).map(|i| random::uniform(stream, i) - 0.5).collect::<Vec<f32>>();
