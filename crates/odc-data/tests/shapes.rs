@@ -96,18 +96,17 @@ fn pixels_and_mean_colours_tell_little() {
     let of = |features: &dyn Fn(&Image) -> Vec<f32>| {
         nearest_neighbours(&rows(&train, features), &rows(&test, features), n_classes, 20)
     };
-    let pixels = of(&|image| image.pixels.iter().map(|&byte| f32::from(byte)).collect());
-    assert!(pixels < 25.0, "raw pixels: {pixels:.1} %");
-    // Mean and deviation of each channel, and a constant, so that length is told too.
+    // Around the mean, which is harder on the set than bytes as they are (20 %).
+    let pixels = of(&|image| image.pixels.iter().map(|&byte| f32::from(byte) - 120.0).collect());
+    assert!(pixels < 40.0, "raw pixels: {pixels:.1} %");
+    // The mean of each channel, and a constant, so that length is told too.
     let colors = of(&|image| {
-        let mut row = vec![128.0];
-        for channel in 0..3 {
+        let mean = |channel| {
             let values = image.pixels.iter().skip(channel).step_by(3).map(|&byte| f32::from(byte));
-            let n = (image.width * image.height) as f32;
-            let mean = values.clone().sum::<f32>() / n;
-            row.extend([mean, (values.map(|value| (value - mean).powi(2)).sum::<f32>() / n).sqrt()]);
-        }
-        row
+            values.sum::<f32>() / (image.width * image.height) as f32
+        };
+        vec![128.0, mean(0), mean(1), mean(2)]
     });
-    assert!(colors < 1.8 * chance, "mean colours: {colors:.1} % where chance is {chance:.1} %");
+    eprintln!("of 100: raw pixels {pixels:.1}, mean colours {colors:.1}, chance {chance:.1}");
+    assert!(colors < 1.6 * chance, "mean colours: {colors:.1} % where chance is {chance:.1} %");
 }

@@ -33,7 +33,7 @@ enum Shape {
 #[derive(Clone, Copy, Debug)]
 enum Texture {
     Stripes,
-    Checks,
+    Shaded,
     Dots,
 }
 
@@ -43,8 +43,9 @@ struct Spot {
     color: [f64; 3],
 }
 
+/// In the order of the labels.
 const SHAPES: [Shape; 4] = [Shape::Disc, Shape::Triangle, Shape::Cross, Shape::Ring];
-const TEXTURES: [Texture; 3] = [Texture::Stripes, Texture::Checks, Texture::Dots];
+const TEXTURES: [Texture; 3] = [Texture::Stripes, Texture::Shaded, Texture::Dots];
 
 /// Every shape with every texture.
 pub(super) fn class_names() -> Vec<String> {
@@ -57,13 +58,13 @@ impl Scene {
     pub(super) fn draw(class: usize, clutter: usize, random: &mut SampleRandom) -> Self {
         let shape = SHAPES[class / TEXTURES.len()];
         let texture = TEXTURES[class % TEXTURES.len()];
-        let radius = random.uniform(0.27, 0.36);
+        let radius = random.uniform(0.32, 0.40);
         let (ink, background) = colors(random);
         let n_spots = random.below(clutter + 1);
         Self {
             shape,
             texture,
-            center: [random.uniform(0.36, 0.64), random.uniform(0.36, 0.64)],
+            center: [random.uniform(0.4, 0.6), random.uniform(0.4, 0.6)],
             radius,
             shape_turn: turn(random),
             texture_turn: turn(random),
@@ -94,10 +95,9 @@ impl Scene {
                 let color = self.color_at((x + dx) * unit, (y + dy) * unit);
                 sum = std::array::from_fn(|channel| sum[channel] + color[channel]);
             }
-            let [first, second] = normal_pair(random);
-            let [third, _] = if noise > 0.0 { normal_pair(random) } else { [0.0; 2] };
-            let grain = [first, second, third];
-            *pixel = std::array::from_fn(|channel| (sum[channel] * (255.0 / 4.0) + grain[channel] * noise + 0.5) as u8);
+            let ([first, second], [third, _]) = (normal_pair(random), normal_pair(random));
+            let grain = [first, second, third].map(|value| value * noise);
+            *pixel = std::array::from_fn(|channel| (sum[channel] * (255.0 / 4.0) + grain[channel] + 0.5) as u8);
         }
         image
     }
@@ -105,8 +105,10 @@ impl Scene {
     fn color_at(&self, x: f64, y: f64) -> [f64; 3] {
         let from_center = [x - self.center[0], y - self.center[1]];
         if self.shape.contains(turned(from_center, self.shape_turn).map(|c| c / self.radius)) {
-            let [u, v] = turned(from_center, self.texture_turn).map(|c| c / self.period);
-            return self.ink[usize::from(self.texture.is_second_ink(u + self.phase[0], v + self.phase[1]))];
+            let across = turned(from_center, self.texture_turn);
+            let periods = std::array::from_fn(|axis| across[axis] / self.period + self.phase[axis]);
+            let share = self.texture.share_of_second_ink(periods, across[0] / self.radius);
+            return mixed(self.ink[0], self.ink[1], share);
         }
         for spot in &self.clutter {
             let (dx, dy) = (x - spot.center[0], y - spot.center[1]);
@@ -143,33 +145,37 @@ impl Shape {
 }
 
 impl Texture {
-    /// Which of the two inks, at a point in units of the period; each has half of the area.
-    fn is_second_ink(self, u: f64, v: f64) -> bool {
+    /// How much of the second ink is at a point, which is given in periods and, for shading, along the slope from −1
+    /// to 1. Every texture has as much of either ink.
+    fn share_of_second_ink(self, [u, v]: [f64; 2], along: f64) -> f64 {
         let (u, v) = (u - u.floor(), v - v.floor());
         match self {
-            Self::Stripes => u < 0.5,
-            Self::Checks => (u < 0.5) != (v < 0.5),
+            Self::Stripes => f64::from(u < 0.5),
+            Self::Shaded => (0.5 + 0.5 * along).clamp(0.0, 1.0),
             // A disc of area one half in the unit square.
-            Self::Dots => (u - 0.5).powi(2) + (v - 0.5).powi(2) < 0.5 / std::f64::consts::PI,
+            Self::Dots => f64::from((u - 0.5).powi(2) + (v - 0.5).powi(2) < 0.5 / std::f64::consts::PI),
         }
     }
 }
 
-/// Two inks and two background colours. The inks differ clearly in brightness, so that the texture outlives a gray
-/// view, and neither is much nearer to the background than the other would have to be.
+/// Two inks and two background colours. The inks differ clearly in brightness and both somewhat from the background,
+/// so that texture and shape outlive a gray view.
 fn colors(random: &mut SampleRandom) -> ([[f64; 3]; 2], [[f64; 3]; 2]) {
     loop {
         let (first, second, background) = (color(random), color(random), color(random));
         let (a, b, c) = (brightness(first), brightness(second), brightness(background));
-        if (a - b).abs() > 0.25 && (a - c).abs() > 0.1 && (b - c).abs() > 0.1 {
+        if (a - b).abs() > 0.3 && (a - c).abs() > 0.1 && (b - c).abs() > 0.1 {
             let other = mixed(background, color(random), 0.3);
             return ([first, second], [background, other]);
         }
     }
 }
 
+/// Any brightness, and so much colour that it is seen but does not outweigh brightness: with full colours the features
+/// of an untrained network tell nothing but them, and there is nothing to start from.
 fn color(random: &mut SampleRandom) -> [f64; 3] {
-    std::array::from_fn(|_| random.uniform(0.05, 0.95))
+    let level = random.uniform(0.05, 0.95);
+    std::array::from_fn(|_| (level + random.uniform(-0.15, 0.15)).clamp(0.0, 1.0))
 }
 
 fn brightness([red, green, blue]: [f64; 3]) -> f64 {
