@@ -102,7 +102,8 @@ pub(crate) struct RecipeArguments {
     pub(crate) lr: Option<f64>,
 
     /// Seed of all randomness; the same seed gives the same bits
-    #[arg(long)]
+    // TOML's integers end at 2^63 - 1.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(crate) seed: Option<u64>,
 
     /// Any value of the recipe, e.g. --set memory.momentum=0.25 (may be repeated)

@@ -32,7 +32,7 @@ enum Origin {
 /// A network in memory.
 pub(crate) enum Loaded {
     /// A backbone alone.
-    Backbone(ResNet),
+    Backbone(Box<ResNet>),
     /// All of a run: backbone, neck, head, memories.
     Trainer(Box<Trainer>),
 }
@@ -160,7 +160,7 @@ impl Subject {
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
         let backbone = |seed| ResNet::new(&self.recipe.model.backbone(), seed, &self.device);
         match &self.origin {
-            Origin::Random { seed } => Ok(Loaded::Backbone(backbone(*seed)?)),
+            Origin::Random { seed } => Ok(Loaded::Backbone(Box::new(backbone(*seed)?))),
             Origin::Weights(file) => {
                 let backbone = backbone(0)?;
                 let report = weights::load_reported(backbone.params(), file)?;
@@ -173,7 +173,7 @@ impl Subject {
                 if !report.is_complete() || report.note.is_some() {
                     screen::say(&format!("warning: {report}"));
                 }
-                Ok(Loaded::Backbone(backbone))
+                Ok(Loaded::Backbone(Box::new(backbone)))
             }
             Origin::Run(folder) => {
                 let file = folder.join("backbone.safetensors");
@@ -182,7 +182,7 @@ impl Subject {
                 }
                 let backbone = backbone(0)?;
                 weights::load_strict(backbone.params(), &file)?;
-                Ok(Loaded::Backbone(backbone))
+                Ok(Loaded::Backbone(Box::new(backbone)))
             }
         }
     }

@@ -50,8 +50,8 @@ impl RecipeArguments {
             ("memory.clusters", self.clusters.map(|number| number.to_string())),
             ("training.batch_size", self.batch_size.map(|number| number.to_string())),
             ("training.epochs", self.epochs.map(|number| number.to_string())),
-            // `{:?}` keeps the point of 1.0, so that TOML reads a float.
-            ("optimizer.lr", self.lr.map(|rate| format!("{rate:?}"))),
+            // `{:?}` keeps the point of 1.0, so that TOML reads a float; `NaN` is `nan` there.
+            ("optimizer.lr", self.lr.map(|rate| format!("{rate:?}").to_lowercase())),
             ("seed", self.seed.map(|number| number.to_string())),
         ];
         let flags = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));

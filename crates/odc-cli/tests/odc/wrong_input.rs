@@ -31,6 +31,8 @@ fn settings_that_cannot_work() {
     train(&["--batch-size", "1"]).failed(2, &["training.batch_size = 1"]);
     train(&["--epochs", "0"]).failed(2, &["training.epochs"]);
     train(&["--lr=-1"]).failed(2, &["optimizer.lr = -1"]);
+    train(&["--lr", "nan"]).failed(2, &["optimizer.lr = NaN"]);
+    train(&["--seed", "18446744073709551615"]).failed(2, &["--seed"]);
     train(&["--arch", "resnet51"]).failed(2, &["resnet51", "resnet50"]);
     train(&["--set", "memory.momentun=0.5"]).failed(2, &["memory.momentun", "unknown field"]);
     train(&["--set", "memory.momentum=high"]).failed(2, &["memory.momentum=high"]);
