@@ -45,6 +45,16 @@ pub enum EvalError {
         /// What is allowed.
         bound: &'static str,
     },
+    /// Training a probe gave no numbers.
+    #[error("the linear probe's loss is {loss} in epoch {epoch}: give a learning_rate below {learning_rate}")]
+    Diverged {
+        /// Epoch, from 0.
+        epoch: usize,
+        /// Its loss.
+        loss: f64,
+        /// Its learning rate.
+        learning_rate: f32,
+    },
     /// A file that cannot be written.
     #[error("cannot write {}: {reason}", path.display())]
     Write {

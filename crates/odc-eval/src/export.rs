@@ -23,11 +23,9 @@ impl Features {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write_npy(&self, path: &Path) -> Result<(), EvalError> {
-        let values = ArrayView2::from_shape((self.len(), self.dim), &self.values).map_err(|_| EvalError::Size {
-            what: "feature values",
-            got: self.values.len(),
-            expected: self.len() * self.dim,
-        })?;
+        self.check_sizes()?;
+        let shape = (self.len(), self.dim);
+        let values = ArrayView2::from_shape(shape, &self.values).map_err(|error| EvalError::write(path, error))?;
         write_atomically(path, |file| values.write_npy(file).map_err(|error| error.to_string()))
     }
 
@@ -36,6 +34,7 @@ impl Features {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<(), EvalError> {
+        self.check_sizes()?;
         let write = |file: &mut dyn Write| -> Result<(), csv::Error> {
             let mut table = csv::Writer::from_writer(file);
             table.write_record(["row", "path", "label"])?;
@@ -53,11 +52,21 @@ impl Features {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write_parquet(&self, path: &Path) -> Result<(), EvalError> {
-        if self.values.len() != self.len() * self.dim || self.names.len() != self.len() {
-            let expected = self.len() * self.dim;
-            return Err(EvalError::Size { what: "feature values", got: self.values.len(), expected });
-        }
+        self.check_sizes()?;
         write_atomically(path, |file| self.write_row_groups(file).map_err(|error| error.to_string()))
+    }
+
+    /// The fields are public: they may have come apart.
+    fn check_sizes(&self) -> Result<(), EvalError> {
+        let (n, values) = (self.len(), self.len() * self.dim);
+        for (what, got, expected) in
+            [("feature values", self.values.len(), values), ("names of feature rows", self.names.len(), n)]
+        {
+            if got != expected {
+                return Err(EvalError::Size { what, got, expected });
+            }
+        }
+        Ok(())
     }
 
     fn write_row_groups(&self, file: &mut (dyn Write + Send)) -> Result<(), ParquetError> {

@@ -73,7 +73,8 @@ impl LinearProbe {
     /// Trains on `train`, scores on `test`. The same bits for any number of threads.
     ///
     /// # Errors
-    /// Where nothing is labelled, widths differ, a feature is not finite, or a setting is out of bounds.
+    /// Where nothing is labelled, widths differ, a feature is not finite, a setting is out of bounds, or training
+    /// diverges.
     pub fn evaluate(&self, train: &Features, test: &Features) -> Result<LinearReport, EvalError> {
         self.check()?;
         let task = Task::new(train, test)?;
@@ -83,7 +84,7 @@ impl LinearProbe {
             dim: task.dim,
             n_classes: task.n_classes,
         };
-        let (parameters, train_loss) = self.train(&whole);
+        let (parameters, train_loss) = self.train(&whole)?;
         let right = whole.predict(&parameters).iter().zip(whole.classes).filter(|(a, b)| a == b).count();
         let asked = SoftmaxRegression { rows: &task.test.values, ..whole };
         Ok(LinearReport {
@@ -98,7 +99,7 @@ impl LinearProbe {
     }
 
     /// Weights and bias after the last epoch, and that epoch's loss.
-    fn train(&self, whole: &SoftmaxRegression<'_>) -> (Vec<f32>, f64) {
+    fn train(&self, whole: &SoftmaxRegression<'_>) -> Result<(Vec<f32>, f64), EvalError> {
         let mut parameters = self.start(whole);
         let mut velocity = vec![0.0_f32; parameters.len()];
         let mut gradient = vec![0.0_f64; parameters.len()];
@@ -119,8 +120,11 @@ impl LinearProbe {
                 }
             }
             tracing::debug!(epoch, learning_rate, loss, "linear probe");
+            if !loss.is_finite() {
+                return Err(EvalError::Diverged { epoch, loss, learning_rate });
+            }
         }
-        (parameters, loss)
+        Ok((parameters, loss))
     }
 
     /// Weights from N(0, 0.01²), bias 0.
@@ -171,7 +175,7 @@ mod tests {
         // One image, one batch: the gradient is (softmax − one-hot) x, so two epochs can be followed by hand.
         let probe = LinearProbe { epochs: 2, learning_rate: 0.5, weight_decay: 0.1, ..LinearProbe::default() };
         let whole = SoftmaxRegression { rows: &[2.0], classes: &[1], dim: 1, n_classes: 2 };
-        let (end, _) = probe.train(&whole);
+        let (end, _) = probe.train(&whole).expect("no divergence");
         let mut p: Vec<f64> = probe.start(&whole).iter().map(|&value| f64::from(value)).collect();
         let mut v = [0.0; 4];
         for _ in 0..2 {
