@@ -70,7 +70,7 @@ fn trainer(rule: &str, golden: &Golden) -> Trainer {
     let recipe = format!(
         r#"
         [data]
-        side = 16
+        side = 12
         [model]
         arch = "resnet18"
         width = 16
@@ -79,9 +79,10 @@ fn trainer(rule: &str, golden: &Golden) -> Trainer {
         dim = 32
         [memory]
         clusters = 10
-        min_cluster = 5
+        min_cluster = 7
         rule = "{rule}"
         [optimizer]
+        lr = 0.016
         decay_at = []
         [training]
         batch_size = 32
@@ -136,8 +137,8 @@ fn fill_neck_and_head(network: &Network, base: u64) {
         (network.neck.params(), "fc0.bias", 0.1),
         (network.neck.params(), "fc1.weight", scale(64)),
         (network.neck.params(), "fc1.bias", 0.1),
-        (network.head.params(), "weight", 0.1),
-        (network.head.params(), "bias", 0.1),
+        (network.head.params(), "fc_cls.weight", 0.1),
+        (network.head.params(), "fc_cls.bias", 0.1),
     ];
     for (position, (params, name, scale)) in plan.into_iter().enumerate() {
         let entry = params.get(name).unwrap_or_else(|| panic!("{name} is a parameter"));
@@ -161,7 +162,7 @@ fn compare_weights(params: &Params, golden: &Golden, after: usize) {
     let compared = golden.names().into_iter().filter(|name| name.contains('.') && name.ends_with(&suffix));
     let mut count = 0;
     for golden_name in compared {
-        let name = golden_name.trim_end_matches(&suffix).replace("neck.bn.", "neck.bn0.");
+        let name = golden_name.trim_end_matches(&suffix).replace("neck.bn.", "neck.bn0.").replace("head.", "head.fc_cls.");
         let (name, first_channels) = match name.strip_suffix("[:4]") {
             Some(name) => (name.to_owned(), Some(4)),
             None => (name, None),

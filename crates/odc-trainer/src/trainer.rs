@@ -158,7 +158,7 @@ impl Trainer {
             return Ok(StepOutcome::NotFinite { loss: loss_value });
         }
         let t_forward = start.elapsed();
-        self.sgd.step(&loss.backward()?)?;
+        self.sgd.step(&odc_ops::backward(&loss)?)?;
         let t_backward = start.elapsed() - t_forward;
 
         // 3. Sample memory. 4. Centroids when due. 5. Small clusters. 6. Loss weights.
