@@ -58,13 +58,13 @@ impl Scene {
     pub(super) fn draw(class: usize, clutter: usize, random: &mut SampleRandom) -> Self {
         let shape = SHAPES[class / TEXTURES.len()];
         let texture = TEXTURES[class % TEXTURES.len()];
-        let radius = random.uniform(0.32, 0.40);
+        let radius = random.uniform(0.30, 0.40);
         let (ink, background) = colors(random);
         let n_spots = random.below(clutter + 1);
         Self {
             shape,
             texture,
-            center: [random.uniform(0.4, 0.6), random.uniform(0.4, 0.6)],
+            center: [random.uniform(0.36, 0.64), random.uniform(0.36, 0.64)],
             radius,
             shape_turn: turn(random),
             texture_turn: turn(random),
@@ -164,7 +164,7 @@ fn colors(random: &mut SampleRandom) -> ([[f64; 3]; 2], [[f64; 3]; 2]) {
     loop {
         let (first, second, background) = (color(random), color(random), color(random));
         let (a, b, c) = (brightness(first), brightness(second), brightness(background));
-        if (a - b).abs() > 0.3 && (a - c).abs() > 0.1 && (b - c).abs() > 0.1 {
+        if (a - b).abs() > 0.4 && (a - c).abs() > 0.1 && (b - c).abs() > 0.1 {
             let other = mixed(background, color(random), 0.3);
             return ([first, second], [background, other]);
         }
@@ -175,7 +175,7 @@ fn colors(random: &mut SampleRandom) -> ([[f64; 3]; 2], [[f64; 3]; 2]) {
 /// of an untrained network tell nothing but them, and there is nothing to start from.
 fn color(random: &mut SampleRandom) -> [f64; 3] {
     let level = random.uniform(0.05, 0.95);
-    std::array::from_fn(|_| (level + random.uniform(-0.15, 0.15)).clamp(0.0, 1.0))
+    std::array::from_fn(|_| (level + random.uniform(-0.125, 0.125)).clamp(0.0, 1.0))
 }
 
 fn brightness([red, green, blue]: [f64; 3]) -> f64 {
