@@ -162,7 +162,8 @@ fn compare_weights(params: &Params, golden: &Golden, after: usize) {
     let compared = golden.names().into_iter().filter(|name| name.contains('.') && name.ends_with(&suffix));
     let mut count = 0;
     for golden_name in compared {
-        let name = golden_name.trim_end_matches(&suffix).replace("neck.bn.", "neck.bn0.").replace("head.", "head.fc_cls.");
+        let name =
+            golden_name.trim_end_matches(&suffix).replace("neck.bn.", "neck.bn0.").replace("head.", "head.fc_cls.");
         let (name, first_channels) = match name.strip_suffix("[:4]") {
             Some(name) => (name.to_owned(), Some(4)),
             None => (name, None),
