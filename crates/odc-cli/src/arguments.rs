@@ -31,19 +31,22 @@ pub(crate) enum Command {
 
 /// Train on images; needs no labels.
 ///
-/// Without --data it trains on the built-in set `shapes` for a few minutes. With --data it trains on your images:
+/// Without --data it trains on the built-in set `shapes` for a few minutes.
+/// With --data it trains on your images:
+///   - a folder of images, of any depth (subfolders, if any, are taken as
+///     true labels, only to score the result)
+///   - a .txt or .csv file with `path` or `path,label` a line
+///   - a .parquet file in the Hugging Face layout, or a folder of them
+///   - CIFAR's binary files
 ///
-///   a folder of images, of any depth (subfolders, if any, are taken as true labels, only to score the result)
-///   a .txt or .csv file with `path` or `path,label` a line
-///   a .parquet file in the Hugging Face layout, or a folder of them
-///   CIFAR's binary files
+/// The run folder gets recipe.toml (all settings), log.jsonl and tensorboard/
+/// (the numbers of the progress bar), checkpoints/, and at the end
+/// backbone.safetensors (torchvision's names), clusters.csv and summary.json.
 ///
-/// The run folder gets recipe.toml (all settings), log.jsonl and tensorboard/ (the numbers of the progress bar),
-/// checkpoints/, and at the end backbone.safetensors (torchvision's names), clusters.csv and summary.json.
-///
-/// Ctrl-C finishes the iteration, saves a checkpoint and says how to go on; a second Ctrl-C quits at once.
+/// Ctrl-C finishes the iteration, saves a checkpoint and says how to go on; a
+/// second Ctrl-C quits at once.
 #[derive(Args)]
-#[command(after_help = TRAIN_EXAMPLES)]
+#[command(after_help = TRAIN_EXAMPLES, verbatim_doc_comment)]
 pub(crate) struct TrainArguments {
     #[command(flatten)]
     pub(crate) recipe: RecipeArguments,
@@ -177,7 +180,7 @@ pub(crate) struct EvalKnnArguments {
     pub(crate) json: bool,
 }
 
-/// Write the features of images: .npy with a CSV of names, or parquet with names.
+/// Write the features of images as .npy or parquet, with their names.
 ///
 /// The features are the backbone's, after its average pool, from the plain view of every image.
 #[derive(Args)]
@@ -209,8 +212,9 @@ pub(crate) struct ExtractArguments {
     pub(crate) json: bool,
 }
 
-/// Write the cluster of every image as CSV: index, name, cluster, true label where there is one.
+/// Write the cluster of every image as CSV.
 ///
+/// Columns: index, name, cluster, and the true label where there is one.
 /// Without --data: the images of the run. With --data: other images, each to the cluster whose centroid is nearest.
 #[derive(Args)]
 #[command(after_help = ASSIGN_EXAMPLES)]
