@@ -53,7 +53,7 @@ pub(crate) fn newest_checkpoint(folder: &Path) -> anyhow::Result<Checkpoint> {
     match fault {
         Some(error) => Err(error.into()),
         None => anyhow::bail!(
-            "{} has no checkpoint: it was stopped before the first, or they were deleted",
+            "{} has no checkpoint: it was stopped before the first (`train --resume` begins it again), or they were deleted",
             folder.display()
         ),
     }
