@@ -344,7 +344,7 @@ pub(crate) struct ColumnArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) label_column: Option<String>,
 
-    /// At most so many images of each set, evenly spread
+    /// At most so many images of each set, drawn from all of it
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::DataError;
+use crate::{DataError, Sampling};
 
 /// An RGB image, rows from top to bottom, three bytes a pixel (`[height, width, 3]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +66,12 @@ impl Subset {
         Self { whole, indices }
     }
 
-    /// `limit` images spread evenly over `whole`, so that a set sorted by class keeps all its classes.
+    /// `limit` images drawn from all of `whole`, always the same ones, in their order there. Drawn, not counted off:
+    /// a set whose classes take turns, or are sorted, keeps all of them.
     pub fn spread(whole: Arc<dyn Dataset>, limit: usize) -> Self {
-        let n = whole.len();
-        let indices =
-            if limit >= n { (0..n as u32).collect() } else { (0..limit).map(|i| (i * n / limit) as u32).collect() };
+        let mut indices = Sampling::Permutation.epoch(0, 0, whole.len());
+        indices.truncate(limit);
+        indices.sort_unstable();
         Self { whole, indices }
     }
 

@@ -22,7 +22,7 @@ pub struct Source {
     pub image_column: String,
     /// Parquet: the column with the true labels; empty to find it.
     pub label_column: String,
-    /// Only so many images, spread evenly over the set; 0 for all.
+    /// Only so many images, drawn from all of them; 0 for all.
     pub limit: usize,
     /// `shapes`: how many images.
     pub shapes_images: usize,

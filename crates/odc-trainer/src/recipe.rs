@@ -44,7 +44,7 @@ pub struct DataTable {
     pub image_column: String,
     /// Parquet: the column of true labels; empty finds it.
     pub label_column: String,
-    /// Only the first so many images; 0 takes all.
+    /// Only so many images, drawn from all of them; 0 takes all.
     pub limit: usize,
     /// `shapes`: how many images.
     pub shapes_images: usize,
@@ -324,7 +324,7 @@ impl Default for TrainingTable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationTable {
-    /// At most so many images, evenly spread over the set; 0 leaves the evaluation out.
+    /// At most so many images, drawn from all of them; 0 leaves the evaluation out.
     pub images: usize,
     /// Neighbours that vote.
     pub knn_k: usize,
@@ -428,26 +428,36 @@ impl Recipe {
                 "training.batch_size = {batch} must be at least 2 (batch norm) and at most N = {n_samples}: set --batch-size"
             ));
         }
+        let clusters = self.n_clusters();
+        if clusters < 2 || clusters > n_samples {
+            return refuse(format!(
+                "memory.clusters = {clusters} must be at least 2 and at most N = {n_samples}: set --clusters"
+            ));
+        }
         self.memory_config().check(n_samples).map_err(|error| TrainerError::Recipe(error.to_string()))?;
-        let side = self.data.resolved_side();
-        let positive = [
-            ("data.side", side as f64 / 8.0),
-            ("model.width", self.model.width as f64),
-            ("model.hidden", self.model.hidden as f64),
-            ("model.dim", self.model.dim as f64),
-            ("memory.centroid_every", self.memory.centroid_every as f64),
-            ("kmeans.iterations", self.kmeans.iterations as f64),
-            ("training.epochs", self.training.epochs as f64),
-            ("training.log_every", self.training.log_every as f64),
-            ("training.checkpoint_every", self.training.checkpoint_every as f64),
-            ("training.checkpoints_kept", self.training.checkpoints_kept as f64),
-            ("data.queue", self.data.queue as f64),
-            ("evaluation.knn_k", self.evaluation.knn_k as f64),
+        Augmentation { steps: self.data.augmentation.clone() }
+            .check()
+            .map_err(|error| TrainerError::Recipe(format!("data.augmentation: {error}")))?;
+        // The upper bounds are beyond any use, and keep a slip of the finger from asking for all memory there is.
+        let counted = [
+            ("data.side", self.data.resolved_side() as u64, 8, 4096),
+            ("data.workers", self.data.resolved_workers() as u64, 1, 1024),
+            ("data.queue", self.data.queue as u64, 1, 1024),
+            ("model.width", self.model.width as u64, 1, 1024),
+            ("model.hidden", self.model.hidden as u64, 1, 1 << 16),
+            ("model.dim", self.model.dim as u64, 1, 1 << 16),
+            ("memory.centroid_every", self.memory.centroid_every, 1, u64::MAX),
+            ("kmeans.iterations", self.kmeans.iterations as u64, 1, 100_000),
+            ("training.epochs", self.training.epochs, 1, 1_000_000_000),
+            ("training.batch_size", batch as u64, 2, 1 << 16),
+            ("training.log_every", self.training.log_every, 1, u64::MAX),
+            ("training.checkpoint_every", self.training.checkpoint_every, 1, u64::MAX),
+            ("training.checkpoints_kept", self.training.checkpoints_kept as u64, 1, u64::MAX),
+            ("evaluation.knn_k", self.evaluation.knn_k as u64, 1, 100_000),
         ];
-        for (setting, value) in positive {
-            if value < 1.0 {
-                let least = if setting == "data.side" { 8 } else { 1 };
-                return refuse(format!("{setting} is too small: it must be at least {least}"));
+        for (setting, value, least, most) in counted {
+            if !(least..=most).contains(&value) {
+                return refuse(format!("{setting} = {value} must lie between {least} and {most}"));
             }
         }
         let bounded = [
@@ -468,8 +478,14 @@ impl Recipe {
                 return refuse(format!("{setting} = {value} must lie between {least} and {most}"));
             }
         }
-        if let Some(std) = self.data.std.iter().find(|std| !(**std > 0.0)) {
-            return refuse(format!("data.std = {std} must be positive"));
+        if self.data.std.iter().any(|std| !std.is_finite() || *std <= 0.0) {
+            return refuse(format!("data.std = {:?} must be positive", self.data.std));
+        }
+        if self.data.mean.iter().any(|mean| !mean.is_finite()) {
+            return refuse(format!("data.mean = {:?} must be finite", self.data.mean));
+        }
+        if let Some(share) = self.optimizer.decay_at.iter().find(|share| !(0.0..=1.0).contains(*share)) {
+            return refuse(format!("optimizer.decay_at holds {share}: it takes shares of the run, from 0 to 1"));
         }
         Ok(())
     }

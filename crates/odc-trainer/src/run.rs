@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Device;
-use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, Skipped, View};
+use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, Skipped, Subset, View};
 use odc_eval::{ClusteringScore, KnnClassifier};
 use odc_model::Network;
 use serde::{Deserialize, Serialize};
@@ -300,7 +300,7 @@ impl Run {
     /// Names the file that cannot be written.
     pub fn finish(&mut self, progress: &mut dyn FnMut(Stage)) -> Result<Summary, TrainerError> {
         self.save()?;
-        odc_model::weights::save(self.trainer.network.backbone.params(), &self.folder.join("backbone.safetensors"))?;
+        odc_model::weights::save(self.trainer.network.backbone.params(), self.folder.join("backbone.safetensors"))?;
         self.write_clusters()?;
         progress(Stage::Scoring);
         let after = score(&self.recipe, &self.trainer.network, &self.dataset, self.trainer.memory.labels())?;
@@ -463,14 +463,13 @@ fn pixel_score(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Result<Option<f64
     knn_one_in_five(recipe, &odc_eval::extract_pixels(&subset, &start::extraction(recipe))?)
 }
 
-/// At most `evaluation.images` images, evenly spread; `None` where there is nothing to score.
+/// At most `evaluation.images` images, drawn from all; `None` where there is nothing to score.
 fn scored_images(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Option<Arc<dyn Dataset>> {
     let most = recipe.evaluation.images;
     if most == 0 || !(0..dataset.len()).any(|index| dataset.true_label(index).is_some()) {
         return None;
     }
-    let step = dataset.len().div_ceil(most);
-    Some(start::usable(dataset, &(0..dataset.len() as u32).step_by(step).collect::<Vec<_>>()))
+    Some(Arc::new(Subset::spread(Arc::clone(dataset), most)))
 }
 
 /// One image in five asks its neighbours among the others.
