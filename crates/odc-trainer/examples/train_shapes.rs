@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p odc-trainer --example train_shapes [FOLDER [table.key=value ...]]`
 
+#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
+
 use odc_trainer::{Recipe, Run, TrainerError};
 
 const RECIPE: &str = r#"
