@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use odc_memory::{Memory, MemoryState};
 use safetensors::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
 
 use crate::files::write_atomically_with_path;
 use crate::run::Scores;
@@ -82,13 +83,15 @@ impl Checkpoint {
         tensors.push(("memory.labels".into(), integer_bytes(memory.labels())));
         tensors.push(("memory.dirty".into(), flag_bytes(memory.dirty())));
         tensors.push(("data.images".into(), integer_bytes(images)));
-        let metadata = HashMap::from([
-            ("format".to_owned(), FORMAT.to_owned()),
-            ("iteration".to_owned(), trainer.iteration().to_string()),
-            ("recipe".to_owned(), recipe.to_toml()),
-            ("fingerprint".to_owned(), fingerprint.to_string()),
-            ("before".to_owned(), serde_json::to_string(before).unwrap_or_default()),
-        ]);
+        let header = Header {
+            format: FORMAT.to_owned(),
+            iteration: trainer.iteration(),
+            recipe: recipe.to_toml(),
+            fingerprint,
+            before: before.clone(),
+        };
+        // One entry: the order of several in the file is that of a hash map, and equal states should be equal files.
+        let metadata = HashMap::from([(HEADER.to_owned(), serde_json::to_string(&header).unwrap_or_default())]);
         let checkpoints = folder.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(|error| TrainerError::file("create", &checkpoints, error))?;
         let path = checkpoints.join(format!("iteration-{:09}.safetensors", trainer.iteration()));
@@ -112,22 +115,23 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self, TrainerError> {
         let wrong = |reason: String| TrainerError::Checkpoint { path: path.to_owned(), reason };
         let bytes = std::fs::read(path).map_err(|error| TrainerError::file("read the checkpoint", path, error))?;
-        let (_, header) =
+        let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|error| wrong(format!("not a safetensors file: {error}")))?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let value = |key: &str| metadata.get(key).cloned().ok_or_else(|| wrong(format!("its header lacks {key:?}")));
-        if value("format")? != FORMAT {
-            return Err(wrong(format!("its format is {:?}, this program reads {FORMAT:?}", value("format")?)));
+        let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get(HEADER));
+        let header = header.ok_or_else(|| wrong(format!("its header lacks {HEADER:?}: it is no checkpoint of odc")))?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|error| wrong(format!("its header cannot be read: {error}")))?;
+        if header.format != FORMAT {
+            return Err(wrong(format!("its format is {:?}, this program reads {FORMAT:?}", header.format)));
         }
-        let number = |key: &str| value(key)?.parse::<u64>().map_err(|error| wrong(format!("{key}: {error}")));
         let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
         let images = take(&mut tensors, "data.images", path)?.to_vec1::<u32>()?;
         Ok(Self {
-            iteration: number("iteration")?,
-            recipe: Recipe::from_toml("of the checkpoint", &value("recipe")?, &[])?,
+            iteration: header.iteration,
+            recipe: Recipe::from_toml("of the checkpoint", &header.recipe, &[])?,
             images,
-            fingerprint: number("fingerprint")? as u32,
-            before: serde_json::from_str(&value("before")?).map_err(|error| wrong(error.to_string()))?,
+            fingerprint: header.fingerprint,
+            before: header.before,
             path: path.to_owned(),
             tensors,
         })
@@ -168,6 +172,20 @@ impl Checkpoint {
         Ok(trainer)
     }
 }
+
+/// What a checkpoint says beside its tensors, as JSON in the file's header.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: String,
+    iteration: u64,
+    /// The resolved recipe, as TOML.
+    recipe: String,
+    fingerprint: u32,
+    before: Scores,
+}
+
+/// Where the header stands.
+const HEADER: &str = "odc_checkpoint";
 
 /// Names the layout of the file; a later layout gets another name.
 const FORMAT: &str = "odc-checkpoint-1";
