@@ -1,6 +1,6 @@
 //! Convolves random images with the fast kernel and with its naive twin, and prints how far apart they are.
 
-use odc_kernels::convolution::{ConvolutionShape, forward};
+use odc_kernels::convolution::{ConvolutionShape, Execution, forward};
 use odc_kernels::{Window, plain, random};
 use std::io::Write;
 use std::time::Instant;
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut output = vec![0.0; shape.output_len()];
 
     let start = Instant::now();
-    forward(&shape, &input, &weight, &mut output);
+    forward(Execution::default(), &shape, &input, &weight, &mut output);
     let fast = start.elapsed();
     let start = Instant::now();
     let expected = plain::convolution_forward(&shape, &input, &weight);

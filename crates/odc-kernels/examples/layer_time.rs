@@ -1,6 +1,6 @@
 //! Times the convolutions of narrow and wide ResNets: GFLOP/s of forward, backward data and backward weight, one thread.
 
-use odc_kernels::convolution::{ConvolutionShape, backward_data, backward_weight, forward};
+use odc_kernels::convolution::{ConvolutionShape, Execution, backward_data, backward_weight, forward};
 use odc_kernels::{Window, random};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -37,9 +37,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let operations = 2.0 * (shape.output_len() * window.kernel_area() * ci) as f64;
         let times = pool.install(|| {
             [
-                best(|| forward(&shape, &x, &w, &mut y)),
-                best(|| backward_data(&shape, &w, &dy, &mut dx)),
-                best(|| backward_weight(&shape, &x, &dy, &mut dw)),
+                best(|| forward(Execution::default(), &shape, &x, &w, &mut y)),
+                best(|| backward_data(Execution::default(), &shape, &w, &dy, &mut dx)),
+                best(|| backward_weight(Execution::default(), &shape, &x, &dy, &mut dw)),
             ]
         });
         write!(out, "{name:26}")?;

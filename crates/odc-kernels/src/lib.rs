@@ -8,11 +8,12 @@
 //!
 //! Every fast kernel has a readable twin in [`plain`], the judge of its tests.
 
-#![allow(unsafe_code, reason = "the gemm crate takes raw pointers; each block argues its bounds and aliasing")]
+#![allow(unsafe_code, reason = "vector instructions and addresses; each block argues its bounds and aliasing")]
 
 pub mod batch_norm;
 pub mod convolution;
 pub mod cross_entropy;
+mod disjoint;
 pub mod elementwise;
 mod error;
 pub mod matrix;
@@ -20,7 +21,10 @@ mod nearest;
 pub mod plain;
 pub mod pooling;
 pub mod random;
+mod scratch;
 pub mod sgd;
+pub mod simd;
+mod tile;
 mod window;
 
 pub use error::ShapeError;

@@ -1,12 +1,13 @@
 //! Convolution of NHWC images with HWIO weights: forward, and the gradients by the images and by the weights.
 
-mod im2col;
+mod direct;
+mod direct_weight;
+mod grid;
+mod panels;
 pub(crate) mod plain;
-mod weight_gradient;
 
+use crate::simd::{self, Level, at_level};
 use crate::{ShapeError, Window};
-pub use im2col::{backward_data, forward};
-pub use weight_gradient::backward_weight;
 
 /// The sizes of a convolution; made by [`ConvolutionShape::new`], which checks them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,4 +72,85 @@ impl ConvolutionShape {
         assert_eq!(weight, self.weight_len(), "weight of {self:?}");
         assert_eq!(output, self.output_len(), "output of {self:?}");
     }
+}
+
+/// How a convolution is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Method {
+    /// Winograd's where a cost model finds it faster, else direct.
+    #[default]
+    Fastest,
+    /// Direct everywhere: products of the numbers themselves.
+    Direct,
+    /// Winograd's wherever it can be computed (3×3, stride 1, padding 1, channels in whole vectors), else direct.
+    Winograd,
+}
+
+/// The settings of a computation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Execution {
+    /// The instructions.
+    pub level: Level,
+    /// The algorithm.
+    pub method: Method,
+}
+
+impl Execution {
+    /// A method with this processor's best instructions.
+    pub fn by(method: Method) -> Self {
+        Self { level: simd::level(), method }
+    }
+}
+
+impl Default for Execution {
+    fn default() -> Self {
+        Self::by(Method::default())
+    }
+}
+
+/// `output = input ∗ weight`.
+///
+/// # Panics
+/// Where a slice has not the length that the shape says, or the processor lacks the level's instructions.
+pub fn forward(execution: Execution, shape: &ConvolutionShape, input: &[f32], weight: &[f32], output: &mut [f32]) {
+    shape.check(input.len(), weight.len(), output.len());
+    check(execution);
+    at_level!(execution.level, S => direct::forward::<S>(shape, input, weight, output));
+}
+
+/// The gradient by the input, given the gradient by the output.
+///
+/// # Panics
+/// As [`forward`].
+pub fn backward_data(
+    execution: Execution,
+    shape: &ConvolutionShape,
+    weight: &[f32],
+    output_gradient: &[f32],
+    input_gradient: &mut [f32],
+) {
+    shape.check(input_gradient.len(), weight.len(), output_gradient.len());
+    check(execution);
+    at_level!(execution.level, S => direct::backward_data::<S>(shape, weight, output_gradient, input_gradient));
+}
+
+/// The gradient by the weight, given the input and the gradient by the output.
+///
+/// # Panics
+/// As [`forward`].
+pub fn backward_weight(
+    execution: Execution,
+    shape: &ConvolutionShape,
+    input: &[f32],
+    output_gradient: &[f32],
+    weight_gradient: &mut [f32],
+) {
+    shape.check(input.len(), weight_gradient.len(), output_gradient.len());
+    check(execution);
+    at_level!(execution.level, S => direct_weight::backward_weight::<S>(shape, input, output_gradient, weight_gradient));
+}
+
+fn check(execution: Execution) {
+    let level = execution.level;
+    assert!(level.is_available(), "convolution at the level {level}, whose instructions this processor does not have");
 }

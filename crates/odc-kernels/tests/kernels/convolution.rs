@@ -1,10 +1,12 @@
 //! The convolution kernels against their naive twin, for fixed and for random shapes, and for any number of threads.
 
 use crate::support::{Draw, same_bits_for_any_threads};
-use odc_kernels::convolution::{ConvolutionShape, backward_data, backward_weight, forward};
+use odc_kernels::convolution::{ConvolutionShape, Execution, Method, backward_data, backward_weight, forward};
+use odc_kernels::simd::Level;
 use odc_kernels::{ShapeError, Window, plain};
 use odc_testkit::assert_close;
 
+/// All three passes by every method at every level that this processor has.
 fn check(
     images: usize,
     size: (usize, usize),
@@ -20,28 +22,26 @@ fn check(
     let (input, weight) = (draw.values(shape.input_len()), draw.values(shape.weight_len()));
     let gradient = draw.values(shape.output_len());
 
-    let output = same_bits_for_any_threads(&format!("forward {shape:?}"), || {
-        let mut output = vec![f32::NAN; shape.output_len()];
-        forward(&shape, &input, &weight, &mut output);
-        output
-    });
-    assert_close(&format!("forward {shape:?}"), &output, &plain::convolution_forward(&shape, &input, &weight), 3e-6);
-
-    let by_input = same_bits_for_any_threads(&format!("backward data {shape:?}"), || {
-        let mut by_input = vec![f32::NAN; shape.input_len()];
-        backward_data(&shape, &weight, &gradient, &mut by_input);
-        by_input
-    });
-    let expected = plain::convolution_backward_data(&shape, &weight, &gradient);
-    assert_close(&format!("backward data {shape:?}"), &by_input, &expected, 3e-6);
-
-    let by_weight = same_bits_for_any_threads(&format!("backward weight {shape:?}"), || {
-        let mut by_weight = vec![f32::NAN; shape.weight_len()];
-        backward_weight(&shape, &input, &gradient, &mut by_weight);
-        by_weight
-    });
-    let expected = plain::convolution_backward_weight(&shape, &input, &gradient);
-    assert_close(&format!("backward weight {shape:?}"), &by_weight, &expected, 5e-6);
+    let output = plain::convolution_forward(&shape, &input, &weight);
+    let by_input = plain::convolution_backward_data(&shape, &weight, &gradient);
+    let by_weight = plain::convolution_backward_weight(&shape, &input, &gradient);
+    for level in Level::available() {
+        for (method, tolerance) in [(Method::Direct, 3e-6), (Method::Winograd, 1e-5)] {
+            let execution = Execution { level, method };
+            let what = |pass: &str| format!("{pass} {shape:?} {execution:?}");
+            let compare = |pass: &str, expected: &[f32], compute: &(dyn Fn(&mut [f32]) + Sync)| {
+                let got = same_bits_for_any_threads(&what(pass), || {
+                    let mut result = vec![f32::NAN; expected.len()];
+                    compute(&mut result);
+                    result
+                });
+                assert_close(&what(pass), &got, expected, tolerance);
+            };
+            compare("forward", &output, &|y| forward(execution, &shape, &input, &weight, y));
+            compare("backward data", &by_input, &|dx| backward_data(execution, &shape, &weight, &gradient, dx));
+            compare("backward weight", &by_weight, &|dw| backward_weight(execution, &shape, &input, &gradient, dw));
+        }
+    }
 }
 
 #[test]
@@ -87,10 +87,11 @@ fn agrees_with_the_naive_twin_on_random_shapes() {
 fn no_images_give_empty_results_and_a_zero_weight_gradient() {
     let window = Window::new((4, 4), (3, 3), 1, 1).expect("a window");
     let shape = ConvolutionShape::new(0, window, 2, 3).expect("a shape");
-    forward(&shape, &[], &vec![1.0; shape.weight_len()], &mut []);
-    backward_data(&shape, &vec![1.0; shape.weight_len()], &[], &mut []);
+    let execution = Execution::default();
+    forward(execution, &shape, &[], &vec![1.0; shape.weight_len()], &mut []);
+    backward_data(execution, &shape, &vec![1.0; shape.weight_len()], &[], &mut []);
     let mut gradient = vec![f32::NAN; shape.weight_len()];
-    backward_weight(&shape, &[], &[], &mut gradient);
+    backward_weight(execution, &shape, &[], &[], &mut gradient);
     assert!(gradient.iter().all(|&x| x == 0.0));
 }
 

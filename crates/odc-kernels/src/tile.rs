@@ -1,0 +1,186 @@
+//! The two register tiles that all convolutions and their gradients are made of. A tile of results, `ROWS` rows by two
+//! vectors, stays in registers while its sum runs; everything around them only finds the addresses.
+
+use crate::simd::{Kernel, Simd};
+
+/// Rows of packed left factors in [`outer_tile`]: this many numbers apart, at every level.
+pub(crate) const FACTOR_STRIDE: usize = 16;
+
+/// Rows of results `out[r] = Σ over taps t and k of source[t][r][k] · panel[t][k]`, each row of a panel being `PANEL` columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GatherTile {
+    /// `[taps, ROWS]` addresses of rows of `depth` numbers.
+    pub(crate) sources: *const *const f32,
+    /// Which slot of the panel belongs to each tap.
+    pub(crate) slots: *const u32,
+    pub(crate) taps: usize,
+    pub(crate) depth: usize,
+    /// `[slots, depth, PANEL]`.
+    pub(crate) panel: *const f32,
+    /// Addresses of the rows of results.
+    pub(crate) outputs: *const *mut f32,
+    /// Where in these rows the panel's columns begin, and how many of them there are.
+    pub(crate) first_column: usize,
+    pub(crate) columns: usize,
+    /// Whether the sum goes on from what the results hold.
+    pub(crate) resume: bool,
+}
+
+/// Results `out[r] (+)= Σ over k of factors[k][r] · panel[rows[k]]`: the sum of outer products.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OuterTile {
+    /// `[count, FACTOR_STRIDE]`.
+    pub(crate) factors: *const f32,
+    /// Which row of the panel belongs to each row of factors.
+    pub(crate) rows: *const u32,
+    pub(crate) count: usize,
+    /// `[rows, PANEL]`.
+    pub(crate) panel: *const f32,
+    pub(crate) output: *mut f32,
+    pub(crate) output_stride: usize,
+    pub(crate) columns: usize,
+    /// Whether the sum is added to what the results hold.
+    pub(crate) add: bool,
+}
+
+macro_rules! for_rows {
+    ($kernel:ident, $vectors:literal, $rows:expr, $tile:expr, $($n:literal)*) => {
+        match $rows {
+            $($n => S::run($kernel::<$n, $vectors>($tile)),)*
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    };
+}
+
+/// Computes a tile of `rows` ≤ `S::ROWS` rows.
+///
+/// # Safety
+/// The processor has the level's instructions. All addresses are valid for as many numbers as the fields say: `depth` at each
+/// source, `columns` at each output from `first_column` on; outputs are touched by no other task and are no sources.
+#[inline(always)]
+pub(crate) unsafe fn gather_tile<S: Simd>(rows: usize, tile: &GatherTile) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        if tile.columns > S::LANES {
+            for_rows!(Gather, 2, rows, tile, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+        } else {
+            for_rows!(Gather, 1, rows, tile, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+        }
+    }
+}
+
+/// Computes a tile of `rows` ≤ `S::ROWS` rows.
+///
+/// # Safety
+/// As for [`gather_tile`]: `factors`, `rows`, the rows of `panel` that these name, and `rows` rows of `columns` results.
+#[inline(always)]
+pub(crate) unsafe fn outer_tile<S: Simd>(rows: usize, tile: &OuterTile) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        if tile.columns > S::LANES {
+            for_rows!(Outer, 2, rows, tile, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+        } else {
+            for_rows!(Outer, 1, rows, tile, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+        }
+    }
+}
+
+struct Gather<'a, const ROWS: usize, const VECTORS: usize>(&'a GatherTile);
+struct Outer<'a, const ROWS: usize, const VECTORS: usize>(&'a OuterTile);
+
+impl<const ROWS: usize, const VECTORS: usize> Kernel for Gather<'_, ROWS, VECTORS> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        if ROWS > S::ROWS {
+            unreachable!("more rows than registers");
+        }
+        let tile = self.0;
+        // SAFETY: the caller of `gather_tile` vouches for all addresses: sources for `depth` numbers each, the panel for
+        // `depth` rows in each slot, outputs for `columns` numbers of which whole vectors are the first.
+        unsafe {
+            let mut sums = [[S::zero(); VECTORS]; ROWS];
+            if tile.resume {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let output = (*tile.outputs.add(r)).add(tile.first_column);
+                    *sums = load_columns::<S, VECTORS>(output, tile.columns);
+                }
+            }
+            for tap in 0..tile.taps {
+                let sources: [*const f32; ROWS] = std::array::from_fn(|r| *tile.sources.add(tap * S::ROWS + r));
+                let mut panel = tile.panel.add(*tile.slots.add(tap) as usize * tile.depth * S::PANEL);
+                for k in 0..tile.depth {
+                    let columns: [S::Vector; VECTORS] = std::array::from_fn(|v| S::load(panel.add(v * S::LANES)));
+                    for r in 0..ROWS {
+                        let x = S::splat(*sources[r].add(k));
+                        for v in 0..VECTORS {
+                            sums[r][v] = S::mul_add(x, columns[v], sums[r][v]);
+                        }
+                    }
+                    panel = panel.add(S::PANEL);
+                }
+            }
+            for (r, sums) in sums.into_iter().enumerate() {
+                store_columns::<S, VECTORS>((*tile.outputs.add(r)).add(tile.first_column), sums, tile.columns);
+            }
+        }
+    }
+}
+
+impl<const ROWS: usize, const VECTORS: usize> Kernel for Outer<'_, ROWS, VECTORS> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        if ROWS > S::ROWS {
+            unreachable!("more rows than registers");
+        }
+        let tile = self.0;
+        // SAFETY: the caller of `outer_tile` vouches for `count` rows of factors, for the panel's rows that are named, and
+        // for the results.
+        unsafe {
+            let mut sums = [[S::zero(); VECTORS]; ROWS];
+            let mut factors = tile.factors;
+            for k in 0..tile.count {
+                let panel = tile.panel.add(*tile.rows.add(k) as usize * S::PANEL);
+                let columns: [S::Vector; VECTORS] = std::array::from_fn(|v| S::load(panel.add(v * S::LANES)));
+                for r in 0..ROWS {
+                    let x = S::splat(*factors.add(r));
+                    for v in 0..VECTORS {
+                        sums[r][v] = S::mul_add(x, columns[v], sums[r][v]);
+                    }
+                }
+                factors = factors.add(FACTOR_STRIDE);
+            }
+            for (r, mut sums) in sums.into_iter().enumerate() {
+                let output = tile.output.add(r * tile.output_stride);
+                if tile.add {
+                    let before = load_columns::<S, VECTORS>(output, tile.columns);
+                    sums = std::array::from_fn(|v| S::add(before[v], sums[v]));
+                }
+                store_columns::<S, VECTORS>(output, sums, tile.columns);
+            }
+        }
+    }
+}
+
+/// Vectors from the first `columns` numbers, zeros beyond.
+#[inline(always)]
+unsafe fn load_columns<S: Simd, const VECTORS: usize>(from: *const f32, columns: usize) -> [S::Vector; VECTORS] {
+    // SAFETY: `columns` > (VECTORS − 1) · LANES numbers are valid at `from`; each vector reads its part of them alone.
+    std::array::from_fn(|v| unsafe {
+        let left = columns - v * S::LANES;
+        let from = from.add(v * S::LANES);
+        if left >= S::LANES { S::load(from) } else { S::load_first(from, left) }
+    })
+}
+
+/// The first `columns` numbers of vectors.
+#[inline(always)]
+unsafe fn store_columns<S: Simd, const VECTORS: usize>(to: *mut f32, x: [S::Vector; VECTORS], columns: usize) {
+    for (v, x) in x.into_iter().enumerate() {
+        let left = columns - v * S::LANES;
+        // SAFETY: as in `load_columns`, for writing.
+        unsafe {
+            let to = to.add(v * S::LANES);
+            if left >= S::LANES { S::store(to, x) } else { S::store_first(to, x, left) }
+        }
+    }
+}
