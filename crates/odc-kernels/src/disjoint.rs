@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+use rayon::prelude::*;
+
 /// A mutable slice, shared by tasks that promise not to touch the same elements.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Disjoint<'a> {
@@ -35,4 +37,20 @@ impl<'a> Disjoint<'a> {
         // SAFETY: the caller vouches that the offset stays inside the slice.
         unsafe { self.start.add(offset) }
     }
+}
+
+/// `sum += partial` for each of the partial sums, which lie one after the other, in order.
+pub(crate) fn add_in_order(sum: &mut [f32], partial: &[f32]) {
+    const BLOCK: usize = 4096;
+    if partial.is_empty() {
+        return;
+    }
+    let len = sum.len();
+    sum.par_chunks_mut(BLOCK).enumerate().for_each(|(index, sum)| {
+        for partial in partial.chunks_exact(len) {
+            for (sum, &value) in sum.iter_mut().zip(&partial[index * BLOCK..]) {
+                *sum += value;
+            }
+        }
+    });
 }

@@ -22,8 +22,6 @@ pub(crate) struct GatherTile {
     /// Where in these rows the panel's columns begin, and how many of them there are.
     pub(crate) first_column: usize,
     pub(crate) columns: usize,
-    /// Whether the sum goes on from what the results hold.
-    pub(crate) resume: bool,
 }
 
 /// Results `out[r] (+)= Σ over k of factors[k][r] · panel[rows[k]]`: the sum of outer products.
@@ -99,12 +97,6 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Gather<'_, ROWS, VECTOR
         // `depth` rows in each slot, outputs for `columns` numbers of which whole vectors are the first.
         unsafe {
             let mut sums = [[S::zero(); VECTORS]; ROWS];
-            if tile.resume {
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let output = (*tile.outputs.add(r)).add(tile.first_column);
-                    *sums = load_columns::<S, VECTORS>(output, tile.columns);
-                }
-            }
             for tap in 0..tile.taps {
                 let sources: [*const f32; ROWS] = std::array::from_fn(|r| *tile.sources.add(tap * S::ROWS + r));
                 let mut panel = tile.panel.add(*tile.slots.add(tap) as usize * tile.depth * S::PANEL);
@@ -156,6 +148,34 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Outer<'_, ROWS, VECTORS
                     sums = std::array::from_fn(|v| S::add(before[v], sums[v]));
                 }
                 store_columns::<S, VECTORS>(output, sums, tile.columns);
+            }
+        }
+    }
+}
+
+/// Copies `height` numbers of each source, from `channel` on, to rows `FACTOR_STRIDE` apart, for [`outer_tile`]: neighbours in memory, however far apart the pixels lie,
+/// and whatever power of two that distance is.
+pub(crate) struct CollectFactors<'a> {
+    pub(crate) sources: &'a [*const f32],
+    pub(crate) channel: usize,
+    pub(crate) height: usize,
+    pub(crate) factors: &'a mut [f32],
+}
+
+impl Kernel for CollectFactors<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let rows = self.factors.as_chunks_mut::<FACTOR_STRIDE>().0;
+        for (row, &source) in rows.iter_mut().zip(self.sources) {
+            let mut done = 0;
+            while done < self.height {
+                let count = (self.height - done).min(S::LANES);
+                // SAFETY: the caller vouches for channel + height numbers at each source; a row has room for them.
+                unsafe {
+                    let x = S::load_first(source.add(self.channel + done), count);
+                    S::store_first(row.as_mut_ptr().add(done), x, count);
+                }
+                done += count;
             }
         }
     }

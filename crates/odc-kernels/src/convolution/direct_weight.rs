@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use super::ConvolutionShape;
 use super::direct::{by_kernel_rows, padded};
 use super::grid::{Grid, Position};
-use crate::disjoint::Disjoint;
+use crate::disjoint::{Disjoint, add_in_order};
 use crate::scratch::with_scratch;
-use crate::simd::{Kernel, Simd};
-use crate::tile::{FACTOR_STRIDE, OuterTile, outer_tile};
+use crate::simd::Simd;
+use crate::tile::{CollectFactors, FACTOR_STRIDE, OuterTile, outer_tile};
 
 /// Windows whose outer products are summed in registers.
 const BLOCK: usize = 192;
@@ -80,17 +80,7 @@ impl OuterSum {
                 self.accumulate::<S>(part, windows, source, output_gradient, Target { numbers: target, base });
             });
         }
-        if !partial.is_empty() {
-            let len = gradient.len();
-            let piece = len.div_ceil(4 * GROUPS).max(1);
-            gradient.par_chunks_mut(piece).enumerate().for_each(|(index, sum)| {
-                for partial in partial.chunks_exact(len) {
-                    for (sum, &value) in sum.iter_mut().zip(&partial[index * piece..]) {
-                        *sum += value;
-                    }
-                }
-            });
-        }
+        add_in_order(gradient, &partial);
     }
 
     /// The windows of each partial sum: by shape alone.
@@ -255,33 +245,5 @@ impl Target<'_> {
         assert!(self.base + first + len <= self.numbers.len(), "a tile ends inside the gradient");
         // SAFETY: the numbers lie inside, as asserted; who writes them argues that no other task does.
         unsafe { self.numbers.at(self.base + first) }
-    }
-}
-
-/// Copies `height` channels of each source to rows `FACTOR_STRIDE` apart: neighbours in memory, however far apart the pixels lie,
-/// and whatever power of two that distance is.
-struct CollectFactors<'a> {
-    sources: &'a [*const f32],
-    channel: usize,
-    height: usize,
-    factors: &'a mut [f32],
-}
-
-impl Kernel for CollectFactors<'_> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let rows = self.factors.as_chunks_mut::<FACTOR_STRIDE>().0;
-        for (row, &source) in rows.iter_mut().zip(self.sources) {
-            let mut done = 0;
-            while done < self.height {
-                let count = (self.height - done).min(S::LANES);
-                // SAFETY: the caller vouches for channel + height numbers at each source; a row has room for them.
-                unsafe {
-                    let x = S::load_first(source.add(self.channel + done), count);
-                    S::store_first(row.as_mut_ptr().add(done), x, count);
-                }
-                done += count;
-            }
-        }
     }
 }

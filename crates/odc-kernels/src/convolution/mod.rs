@@ -5,8 +5,9 @@ mod direct_weight;
 mod grid;
 mod panels;
 pub(crate) mod plain;
+mod winograd;
 
-use crate::simd::{self, Level, at_level};
+use crate::simd::{self, Level, Simd, at_level};
 use crate::{ShapeError, Window};
 
 /// The sizes of a convolution; made by [`ConvolutionShape::new`], which checks them.
@@ -115,7 +116,13 @@ impl Default for Execution {
 pub fn forward(execution: Execution, shape: &ConvolutionShape, input: &[f32], weight: &[f32], output: &mut [f32]) {
     shape.check(input.len(), weight.len(), output.len());
     check(execution);
-    at_level!(execution.level, S => direct::forward::<S>(shape, input, weight, output));
+    at_level!(execution.level, S => {
+        if by_winograd::<S>(execution.method, shape) {
+            winograd::forward::<S>(shape, input, weight, output);
+        } else {
+            direct::forward::<S>(shape, input, weight, output);
+        }
+    });
 }
 
 /// The gradient by the input, given the gradient by the output.
@@ -131,7 +138,13 @@ pub fn backward_data(
 ) {
     shape.check(input_gradient.len(), weight.len(), output_gradient.len());
     check(execution);
-    at_level!(execution.level, S => direct::backward_data::<S>(shape, weight, output_gradient, input_gradient));
+    at_level!(execution.level, S => {
+        if by_winograd::<S>(execution.method, shape) {
+            winograd::backward_data::<S>(shape, weight, output_gradient, input_gradient);
+        } else {
+            direct::backward_data::<S>(shape, weight, output_gradient, input_gradient);
+        }
+    });
 }
 
 /// The gradient by the weight, given the input and the gradient by the output.
@@ -147,7 +160,22 @@ pub fn backward_weight(
 ) {
     shape.check(input.len(), weight_gradient.len(), output_gradient.len());
     check(execution);
-    at_level!(execution.level, S => direct_weight::backward_weight::<S>(shape, input, output_gradient, weight_gradient));
+    at_level!(execution.level, S => {
+        if by_winograd::<S>(execution.method, shape) {
+            winograd::backward_weight::<S>(shape, input, output_gradient, weight_gradient);
+        } else {
+            direct_weight::backward_weight::<S>(shape, input, output_gradient, weight_gradient);
+        }
+    });
+}
+
+/// By shape alone: the bits do not depend on threads.
+fn by_winograd<S: Simd>(method: Method, shape: &ConvolutionShape) -> bool {
+    match method {
+        Method::Direct => false,
+        Method::Winograd => winograd::is_possible::<S>(shape),
+        Method::Fastest => winograd::is_possible::<S>(shape) && winograd::pays(shape),
+    }
 }
 
 fn check(execution: Execution) {

@@ -1,0 +1,314 @@
+//! The linear maps of Winograd's method, on vectors of channels.
+
+use std::ops::Range;
+
+use super::{POINTS, Planes, TILE, Tiling};
+use crate::simd::{Kernel, Simd};
+
+/// Side of a transformed tile, and of the inputs that a tile of outputs sees.
+const SIDE: usize = 6;
+
+/// `Bᵀ d`
+#[inline(always)]
+unsafe fn input_line<S: Simd>(d: [S::Vector; 6]) -> [S::Vector; 6] {
+    // SAFETY: the caller has the level's instructions.
+    unsafe {
+        let (even, odd) = (S::sub(d[4], d[2]), S::sub(d[3], d[1]));
+        [
+            S::mul_add(S::splat(4.0), d[0], S::mul_add(S::splat(-5.0), d[2], d[4])),
+            S::mul_add(S::splat(-4.0), S::add(d[1], d[2]), S::add(d[3], d[4])),
+            S::mul_add(S::splat(4.0), S::sub(d[1], d[2]), S::sub(d[4], d[3])),
+            S::mul_add(S::splat(2.0), odd, even),
+            S::mul_add(S::splat(-2.0), odd, even),
+            S::mul_add(S::splat(4.0), d[1], S::mul_add(S::splat(-5.0), d[3], d[5])),
+        ]
+    }
+}
+
+/// `Aᵀ m`
+#[inline(always)]
+unsafe fn output_line<S: Simd>(m: [S::Vector; 6]) -> [S::Vector; 4] {
+    // SAFETY: the caller has the level's instructions.
+    unsafe {
+        let (sum1, difference1) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
+        let (sum2, difference2) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
+        [
+            S::add(m[0], S::add(sum1, sum2)),
+            S::mul_add(S::splat(2.0), difference2, difference1),
+            S::mul_add(S::splat(4.0), sum2, sum1),
+            S::mul_add(S::splat(8.0), difference2, S::add(difference1, m[5])),
+        ]
+    }
+}
+
+/// `A e`
+#[inline(always)]
+unsafe fn gradient_line<S: Simd>(e: [S::Vector; 4]) -> [S::Vector; 6] {
+    // SAFETY: the caller has the level's instructions.
+    unsafe {
+        let (even, odd) = (S::add(e[0], e[2]), S::add(e[1], e[3]));
+        let even2 = S::mul_add(S::splat(4.0), e[2], e[0]);
+        let odd2 = S::mul_add(S::splat(8.0), e[3], S::add(e[1], e[1]));
+        [e[0], S::add(even, odd), S::sub(even, odd), S::add(even2, odd2), S::sub(even2, odd2), e[3]]
+    }
+}
+
+/// `G g`
+#[inline(always)]
+unsafe fn weight_line<S: Simd>(g: [S::Vector; 3]) -> [S::Vector; 6] {
+    // SAFETY: the caller has the level's instructions.
+    unsafe {
+        let even = S::mul(S::splat(-1.0 / 6.0), S::add(g[0], g[2]));
+        let odd = S::mul(S::splat(1.0 / 6.0), g[1]);
+        let even2 = S::mul_add(S::splat(1.0 / 24.0), g[0], S::mul(S::splat(1.0 / 6.0), g[2]));
+        let odd2 = S::mul(S::splat(1.0 / 12.0), g[1]);
+        [
+            S::mul(S::splat(0.25), g[0]),
+            S::sub(even, odd),
+            S::add(even, odd),
+            S::add(even2, odd2),
+            S::sub(even2, odd2),
+            g[2],
+        ]
+    }
+}
+
+/// `Gᵀ m`
+#[inline(always)]
+unsafe fn weight_gradient_line<S: Simd>(m: [S::Vector; 6]) -> [S::Vector; 3] {
+    // SAFETY: the caller has the level's instructions.
+    unsafe {
+        let (sum1, difference1) = (S::add(m[1], m[2]), S::sub(m[2], m[1]));
+        let (sum2, difference2) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
+        let inner = S::mul_add(S::splat(-1.0 / 6.0), sum1, S::mul(S::splat(1.0 / 24.0), sum2));
+        [
+            S::mul_add(S::splat(0.25), m[0], inner),
+            S::mul_add(S::splat(1.0 / 6.0), difference1, S::mul(S::splat(1.0 / 12.0), difference2)),
+            S::mul_add(S::splat(-1.0 / 6.0), sum1, S::mul_add(S::splat(1.0 / 6.0), sum2, m[5])),
+        ]
+    }
+}
+
+/// `Bᵀ d B` of some tiles, for all channels: one row of each plane a tile.
+pub(super) struct InputTiles<'a> {
+    pub(super) tiling: Tiling,
+    /// `[images, height, width, channels]`
+    pub(super) images: &'a [f32],
+    /// A multiple of the lanes.
+    pub(super) channels: usize,
+    pub(super) tiles: Range<usize>,
+    pub(super) planes: Planes,
+    /// The first tile's row of the first plane.
+    pub(super) to: *mut f32,
+}
+
+impl Kernel for InputTiles<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Tiling { height, width, .. } = self.tiling;
+        for (row, tile) in self.tiles.enumerate() {
+            let (image, top, left) = self.tiling.corner(tile);
+            let image = &self.images[image * height * width * self.channels..][..height * width * self.channels];
+            for channel in (0..self.channels).step_by(S::LANES) {
+                // SAFETY: a pixel's vector at `channel` lies inside the image, as y < height, x < width and channels are
+                // whole vectors; the caller vouches for the planes.
+                unsafe {
+                    let mut lines = [[S::zero(); SIDE]; SIDE];
+                    for (i, line) in lines.iter_mut().enumerate() {
+                        let y = (top + i).wrapping_sub(1);
+                        if y >= height {
+                            continue;
+                        }
+                        let mut pixels = [S::zero(); SIDE];
+                        for (j, pixel) in pixels.iter_mut().enumerate() {
+                            let x = (left + j).wrapping_sub(1);
+                            if x < width {
+                                *pixel = S::load(image.as_ptr().add((y * width + x) * self.channels + channel));
+                            }
+                        }
+                        *line = input_line::<S>(pixels);
+                    }
+                    let to = self.to.add(row * self.planes.row + channel);
+                    for j in 0..SIDE {
+                        let column = input_line::<S>(std::array::from_fn(|i| lines[i][j]));
+                        for (i, x) in column.into_iter().enumerate() {
+                            S::store(to.add((i * SIDE + j) * self.planes.plane), x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Aᵀ m A` of some tiles, for some channels, written to the images.
+pub(super) struct OutputTiles {
+    pub(super) tiling: Tiling,
+    /// The first tile's row of the first plane.
+    pub(super) from: *const f32,
+    pub(super) planes: Planes,
+    pub(super) tiles: Range<usize>,
+    /// `[images, height, width, channels]`, from the first of the channels to write on.
+    pub(super) images: *mut f32,
+    pub(super) channels: usize,
+    /// Channels to write: a multiple of the lanes.
+    pub(super) count: usize,
+}
+
+impl Kernel for OutputTiles {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Tiling { height, width, .. } = self.tiling;
+        for (row, tile) in self.tiles.enumerate() {
+            let (image, top, left) = self.tiling.corner(tile);
+            for channel in (0..self.count).step_by(S::LANES) {
+                // SAFETY: only pixels with y < height and x < width are written; the caller vouches for planes and images.
+                unsafe {
+                    let from = self.from.add(row * self.planes.row + channel);
+                    let mut lines = [[S::zero(); TILE]; SIDE];
+                    for (i, line) in lines.iter_mut().enumerate() {
+                        let points = std::array::from_fn(|j| S::load(from.add((i * SIDE + j) * self.planes.plane)));
+                        *line = output_line::<S>(points);
+                    }
+                    for j in 0..TILE.min(width - left) {
+                        let column = output_line::<S>(std::array::from_fn(|i| lines[i][j]));
+                        for (i, x) in column.into_iter().enumerate() {
+                            if top + i < height {
+                                let pixel = (image * height + top + i) * width + left + j;
+                                S::store(self.images.add(pixel * self.channels + channel), x);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `A e Aᵀ` of some tiles, for all channels, in panels: `[POINTS, panel, tile, PANEL]`.
+pub(super) struct GradientTiles<'a> {
+    pub(super) tiling: Tiling,
+    /// `[images, height, width, channels]`
+    pub(super) images: &'a [f32],
+    /// A multiple of the lanes.
+    pub(super) channels: usize,
+    pub(super) tiles: Range<usize>,
+    /// From a panel to the next.
+    pub(super) panel: usize,
+    /// From a plane to the next.
+    pub(super) plane: usize,
+    /// The first tile's row of the first panel of the first plane.
+    pub(super) to: *mut f32,
+}
+
+impl Kernel for GradientTiles<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Tiling { height, width, .. } = self.tiling;
+        for (row, tile) in self.tiles.enumerate() {
+            let (image, top, left) = self.tiling.corner(tile);
+            let image = &self.images[image * height * width * self.channels..][..height * width * self.channels];
+            for channel in (0..self.channels).step_by(S::LANES) {
+                // SAFETY: as in `InputTiles`.
+                unsafe {
+                    let mut lines = [[S::zero(); SIDE]; TILE];
+                    for (i, line) in lines.iter_mut().enumerate().take(height - top) {
+                        let mut pixels = [S::zero(); TILE];
+                        for (j, pixel) in pixels.iter_mut().enumerate().take(width - left) {
+                            let position = (top + i) * width + left + j;
+                            *pixel = S::load(image.as_ptr().add(position * self.channels + channel));
+                        }
+                        *line = gradient_line::<S>(pixels);
+                    }
+                    let to = channel / S::PANEL * self.panel + row * S::PANEL + channel % S::PANEL;
+                    let to = self.to.add(to);
+                    for j in 0..SIDE {
+                        let column = gradient_line::<S>(std::array::from_fn(|i| lines[i][j]));
+                        for (i, x) in column.into_iter().enumerate() {
+                            S::store(to.add((i * SIDE + j) * self.plane), x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G g Gᵀ` of a panel of weights: from `[9, rows, PANEL]` to rows of `PANEL` in each plane.
+pub(super) struct WeightPanel<'a> {
+    pub(super) from: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) planes: Planes,
+    pub(super) to: *mut f32,
+}
+
+impl Kernel for WeightPanel<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let tap = self.rows * S::PANEL;
+        assert!(self.from.len() >= 9 * tap, "a panel of nine taps");
+        for position in (0..tap).step_by(S::LANES) {
+            // SAFETY: nine vectors at `position`, `tap` apart, lie inside `from`, as asserted; the caller vouches for the
+            // planes, whose rows follow each other without gaps.
+            unsafe {
+                let from = self.from.as_ptr().add(position);
+                let lines: [[S::Vector; SIDE]; 3] = std::array::from_fn(|i| {
+                    weight_line::<S>(std::array::from_fn(|j| S::load(from.add((i * 3 + j) * tap))))
+                });
+                let to = self.to.add(position);
+                for j in 0..SIDE {
+                    let column = weight_line::<S>(std::array::from_fn(|i| lines[i][j]));
+                    for (i, x) in column.into_iter().enumerate() {
+                        S::store(to.add((i * SIDE + j) * self.planes.plane), x);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Gᵀ m G`: from planes of `rows` × `columns` to the weights' nine taps.
+pub(super) struct WeightGradient {
+    pub(super) from: *const f32,
+    pub(super) planes: Planes,
+    pub(super) rows: usize,
+    /// A multiple of the lanes.
+    pub(super) columns: usize,
+    pub(super) to: *mut f32,
+    /// From a row of the weights to the next, and from a tap to the next.
+    pub(super) to_row: usize,
+    pub(super) to_tap: usize,
+    /// Whether to add to what is there.
+    pub(super) add: bool,
+}
+
+impl Kernel for WeightGradient {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for row in 0..self.rows {
+            for column in (0..self.columns).step_by(S::LANES) {
+                // SAFETY: the caller vouches for planes and weights, both of whole vectors.
+                unsafe {
+                    let from = self.from.add(row * self.planes.row + column);
+                    let lines: [[S::Vector; 3]; SIDE] = std::array::from_fn(|i| {
+                        let point = |j| S::load(from.add((i * SIDE + j) * self.planes.plane));
+                        weight_gradient_line::<S>(std::array::from_fn(point))
+                    });
+                    let to = self.to.add(row * self.to_row + column);
+                    for j in 0..3 {
+                        let taps = weight_gradient_line::<S>(std::array::from_fn(|i| lines[i][j]));
+                        for (i, mut x) in taps.into_iter().enumerate() {
+                            let to = to.add((i * 3 + j) * self.to_tap);
+                            if self.add {
+                                x = S::add(S::load(to), x);
+                            }
+                            S::store(to, x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+const _: () = assert!(POINTS == SIDE * SIDE && SIDE == TILE + 2);

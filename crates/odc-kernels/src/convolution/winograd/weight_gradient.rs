@@ -1,0 +1,299 @@
+//! The gradient by the weights: 36 sums over all tiles of transformed input ⊗ transformed output gradient.
+//!
+//! Where the sums are small, tasks take groups of tiles, and keep transforms and sums in the second cache; the groups' gradients
+//! are added in order. Where they are large, the tiles are transformed once and tasks take pieces of the sums. The shape alone
+//! decides, and fixes groups and blocks.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::transform::{GradientTiles, InputTiles, WeightGradient};
+use super::{POINTS, PLANE_GAP, Planes, Tiling};
+use crate::convolution::ConvolutionShape;
+use crate::disjoint::{Disjoint, add_in_order};
+use crate::scratch::{LINE, with_scratch};
+use crate::simd::Simd;
+use crate::tile::{CollectFactors, FACTOR_STRIDE, OuterTile, outer_tile};
+
+/// Numbers of all sums up to which each group has its own.
+const OWN_SUMS: usize = 640 * 1024;
+/// Groups at most, and blocks that a group is worth having for.
+const GROUPS: usize = 16;
+const GROUP_BLOCKS: usize = 4;
+/// Numbers of a block of transformed tiles (about).
+const BLOCK_NUMBERS: usize = 320 * 1024;
+/// Numbers of transformed tiles that are kept at a time where tasks share them.
+const KEPT_TILES: usize = 8 << 20;
+/// Tiles whose outer products are summed in registers.
+const RUN: usize = 128;
+/// Rows of register tiles in a shared task's piece of the sums.
+const PIECE: usize = 9;
+
+pub(in crate::convolution) fn backward_weight<S: Simd>(
+    shape: &ConvolutionShape,
+    input: &[f32],
+    output_gradient: &[f32],
+    weight_gradient: &mut [f32],
+) {
+    let (inputs, outputs) = (shape.in_channels(), shape.out_channels());
+    let sum = OuterSum { tiling: Tiling::new(shape), inputs, outputs, input, output_gradient };
+    if POINTS * inputs * outputs <= OWN_SUMS {
+        sum.by_groups::<S>(weight_gradient);
+    } else {
+        sum.by_pieces::<S>(weight_gradient);
+    }
+}
+
+struct OuterSum<'a> {
+    tiling: Tiling,
+    inputs: usize,
+    outputs: usize,
+    input: &'a [f32],
+    output_gradient: &'a [f32],
+}
+
+/// How a number of transformed tiles lie in memory: inputs by tile, gradients by panel and tile.
+#[derive(Clone, Copy)]
+struct Layout {
+    inputs: Planes,
+    /// From a panel of gradients to the next, and from a plane to the next.
+    panel: usize,
+    plane: usize,
+}
+
+impl Layout {
+    fn new<S: Simd>(sum: &OuterSum<'_>, tiles: usize) -> Self {
+        let panel = tiles * S::PANEL;
+        let plane = sum.outputs.div_ceil(S::PANEL) * panel + PLANE_GAP;
+        Self { inputs: Planes::new(tiles, sum.inputs + LINE), panel, plane }
+    }
+
+    /// Numbers of all planes of gradients.
+    fn gradient_len(&self) -> usize {
+        POINTS * self.plane
+    }
+}
+
+/// Transformed tiles.
+#[derive(Clone, Copy)]
+struct Transformed<'a> {
+    inputs: &'a [f32],
+    gradients: &'a [f32],
+    layout: Layout,
+}
+
+/// Which part of the sums to compute, and where they are.
+struct Sums {
+    channels: Range<usize>,
+    panels: Range<usize>,
+    /// The first channel's row of the first panel in the first plane.
+    first: *mut f32,
+    planes: Planes,
+}
+
+impl OuterSum<'_> {
+    fn by_groups<S: Simd>(&self, weight_gradient: &mut [f32]) {
+        let tiles = self.tiling.count();
+        let most = (BLOCK_NUMBERS / POINTS / (self.inputs + self.outputs)).clamp(32, RUN);
+        let blocks = tiles.div_ceil(most);
+        let block = tiles.div_ceil(blocks);
+        let groups = (blocks / GROUP_BLOCKS).clamp(1, GROUPS);
+        let layout = Layout::new::<S>(self, block);
+        let sums = Planes::new(self.inputs, self.outputs);
+        let len = weight_gradient.len();
+        let mut partial = vec![0.0_f32; (groups - 1) * len];
+        let gradients: Vec<&mut [f32]> =
+            std::iter::once(&mut *weight_gradient).chain(partial.chunks_exact_mut(len)).collect();
+        gradients.into_par_iter().enumerate().for_each(|(group, gradient)| {
+            let lens = (layout.inputs.len(), layout.gradient_len(), sums.len(), RUN * FACTOR_STRIDE);
+            with_scratch(lens.0 + lens.1 + lens.2 + lens.3, |scratch| {
+                let (inputs, rest) = scratch.split_at_mut(lens.0);
+                let (gradients, rest) = rest.split_at_mut(lens.1);
+                let (totals, factors) = rest.split_at_mut(lens.2);
+                let group_blocks = group * blocks / groups..(group + 1) * blocks / groups;
+                for index in group_blocks.clone() {
+                    let tiles = (index * block).min(tiles)..((index + 1) * block).min(tiles);
+                    self.transform::<S>(tiles.clone(), layout, Disjoint::new(inputs), Disjoint::new(gradients), 0);
+                    let transformed = Transformed { inputs, gradients, layout };
+                    let part = Sums {
+                        channels: 0..self.inputs,
+                        panels: 0..self.outputs.div_ceil(S::PANEL),
+                        first: totals.as_mut_ptr(),
+                        planes: sums,
+                    };
+                    let add = index > group_blocks.start;
+                    // SAFETY: the totals hold planes of all channels, and are borrowed mutably.
+                    unsafe { self.add_outer_products::<S>(transformed, 0..tiles.len(), &part, add, factors) };
+                }
+                self.transform_sums::<S>(totals, sums, self.inputs, self.outputs, Disjoint::new(gradient), 0, false);
+            });
+        });
+        add_in_order(weight_gradient, &partial);
+    }
+
+    fn by_pieces<S: Simd>(&self, weight_gradient: &mut [f32]) {
+        let tiles = self.tiling.count();
+        let kept = (KEPT_TILES / POINTS / (self.inputs + self.outputs)).clamp(1, tiles);
+        let layout = Layout::new::<S>(self, kept);
+        let (mut inputs, mut gradients) = (vec![0.0_f32; layout.inputs.len()], vec![0.0_f32; layout.gradient_len()]);
+        let target = Disjoint::new(weight_gradient);
+        let panels = self.outputs.div_ceil(S::PANEL);
+        let rows = self.inputs.div_ceil(S::ROWS);
+        let pieces = rows.div_ceil(PIECE);
+        for start in (0..tiles).step_by(kept) {
+            let tiles = start..(start + kept).min(tiles);
+            {
+                let (inputs, gradients) = (Disjoint::new(&mut inputs), Disjoint::new(&mut gradients));
+                let tasks = tiles.len().div_ceil(S::ROWS);
+                (0..tasks).into_par_iter().for_each(|task| {
+                    let edge = |task: usize| start + task * tiles.len() / tasks;
+                    self.transform::<S>(edge(task)..edge(task + 1), layout, inputs, gradients, edge(task) - start);
+                });
+            }
+            let transformed = Transformed { inputs: &inputs, gradients: &gradients, layout };
+            (0..panels * pieces).into_par_iter().for_each(|task| {
+                let (panel, piece) = (task / pieces, task % pieces);
+                let edge = |piece: usize| (piece * rows / pieces * S::ROWS).min(self.inputs);
+                let channels = edge(piece)..edge(piece + 1);
+                let sums = Planes::new(channels.len(), S::PANEL);
+                with_scratch(sums.len() + RUN * FACTOR_STRIDE, |scratch| {
+                    let (totals, factors) = scratch.split_at_mut(sums.len());
+                    for first in (0..tiles.len()).step_by(RUN) {
+                        let run = first..(first + RUN).min(tiles.len());
+                        let part = Sums {
+                            channels: channels.clone(),
+                            panels: panel..panel + 1,
+                            first: totals.as_mut_ptr(),
+                            planes: sums,
+                        };
+                        // SAFETY: the totals hold planes of these channels and one panel, and are borrowed mutably.
+                        unsafe { self.add_outer_products::<S>(transformed, run, &part, first > 0, factors) };
+                    }
+                    let columns = S::PANEL.min(self.outputs - panel * S::PANEL);
+                    let to = channels.start * self.outputs + panel * S::PANEL;
+                    self.transform_sums::<S>(totals, sums, channels.len(), columns, target, to, start > 0);
+                });
+            });
+        }
+    }
+
+    /// Writes the transforms of some tiles, from row `first_row` of each plane or panel on.
+    fn transform<S: Simd>(
+        &self,
+        tiles: Range<usize>,
+        layout: Layout,
+        inputs: Disjoint<'_>,
+        gradients: Disjoint<'_>,
+        first_row: usize,
+    ) {
+        let Layout { inputs: planes, panel, plane } = layout;
+        assert!((first_row + tiles.len()) * S::PANEL <= panel, "rows of a panel");
+        assert!(planes.len() <= inputs.len() && layout.gradient_len() <= gradients.len(), "planes");
+        // SAFETY: the rows lie inside each plane and panel, as asserted, and belong to this task alone; channels are whole
+        // vectors. S was chosen because the processor has its instructions.
+        unsafe {
+            S::run(InputTiles {
+                tiling: self.tiling,
+                images: self.input,
+                channels: self.inputs,
+                tiles: tiles.clone(),
+                planes,
+                to: inputs.at(first_row * planes.row),
+            });
+            S::run(GradientTiles {
+                tiling: self.tiling,
+                images: self.output_gradient,
+                channels: self.outputs,
+                tiles,
+                panel,
+                plane,
+                to: gradients.at(first_row * S::PANEL),
+            });
+        }
+    }
+
+    /// Adds the outer products of some tiles, at most `RUN`, to a part of the sums, or makes these the sums.
+    ///
+    /// # Safety
+    /// The sums' addresses are valid for the part's channels and panels in each plane, and no other task touches them.
+    unsafe fn add_outer_products<S: Simd>(
+        &self,
+        transformed: Transformed<'_>,
+        tiles: Range<usize>,
+        sums: &Sums,
+        add: bool,
+        factors: &mut [f32],
+    ) {
+        let Transformed { inputs, gradients, layout } = transformed;
+        assert!(tiles.len() <= RUN && tiles.end * S::PANEL <= layout.panel, "tiles of a run");
+        let rows: [u32; RUN] = std::array::from_fn(|row| row as u32);
+        let tile_count = sums.channels.len().div_ceil(S::ROWS);
+        for point in 0..POINTS {
+            let plane = &inputs[point * layout.inputs.plane..][..layout.inputs.plane];
+            let mut sources = [std::ptr::null::<f32>(); RUN];
+            for (source, tile) in sources.iter_mut().zip(tiles.clone()) {
+                *source = plane[tile * layout.inputs.row..][..self.inputs].as_ptr();
+            }
+            let mut channel = sums.channels.start;
+            for index in 0..tile_count {
+                let height = (sums.channels.end - channel).div_ceil(tile_count - index);
+                let sources = &sources[..tiles.len()];
+                // SAFETY: each source is valid for all input channels, `factors` has a row for each. S was chosen because
+                // the processor has its instructions.
+                unsafe { S::run(CollectFactors { sources, channel, height, factors }) };
+                for (position, panel) in sums.panels.clone().enumerate() {
+                    let first = point * layout.plane + panel * layout.panel + tiles.start * S::PANEL;
+                    let row = channel - sums.channels.start;
+                    let tile = OuterTile {
+                        factors: factors.as_ptr(),
+                        rows: rows.as_ptr(),
+                        count: tiles.len(),
+                        panel: gradients[first..][..tiles.len() * S::PANEL].as_ptr(),
+                        // SAFETY: the caller vouches for the part's rows and panels in each plane.
+                        output: unsafe {
+                            let plane = sums.first.add(point * sums.planes.plane);
+                            plane.add(row * sums.planes.row + position * S::PANEL)
+                        },
+                        output_stride: sums.planes.row,
+                        columns: S::PANEL.min(self.outputs - panel * S::PANEL),
+                        add,
+                    };
+                    // SAFETY: as many factors as rows, whose numbers are below the panel's rows; results as above.
+                    unsafe { outer_tile::<S>(height, &tile) };
+                }
+                channel += height;
+            }
+        }
+    }
+
+    /// From the sums of some channels and columns to the weights' gradient, from `first` on in each tap.
+    fn transform_sums<S: Simd>(
+        &self,
+        sums: &[f32],
+        planes: Planes,
+        rows: usize,
+        columns: usize,
+        target: Disjoint<'_>,
+        first: usize,
+        add: bool,
+    ) {
+        let tap = self.inputs * self.outputs;
+        assert!(planes.len() <= sums.len() && rows * planes.row <= planes.plane && columns <= planes.row, "sums");
+        assert!(8 * tap + first + (rows - 1) * self.outputs + columns <= target.len(), "weights");
+        // SAFETY: rows and columns lie inside planes and weights, as asserted, columns are whole vectors, and this part of
+        // the weights belongs to this task alone. S was chosen because the processor has its instructions.
+        unsafe {
+            S::run(WeightGradient {
+                from: sums.as_ptr(),
+                planes,
+                rows,
+                columns,
+                to: target.at(first),
+                to_row: self.outputs,
+                to_tap: tap,
+                add,
+            });
+        }
+    }
+}
