@@ -3,7 +3,7 @@
 
 use crate::simd::{Kernel, Simd};
 
-/// Rows of packed left factors in [`outer_tile`]: this many numbers apart, at every level.
+/// Rows of collected factors for [`outer_tile`]: this many numbers apart, at every level.
 pub(crate) const FACTOR_STRIDE: usize = 16;
 
 /// Rows of results `out[r] = Σ over taps t and k of source[t][r][k] · panel[t][k]`, each row of a panel being `PANEL` columns.
@@ -22,13 +22,16 @@ pub(crate) struct GatherTile {
     /// Where in these rows the panel's columns begin, and how many of them there are.
     pub(crate) first_column: usize,
     pub(crate) columns: usize,
+    /// Whether the sums go on from what the results hold.
+    pub(crate) resume: bool,
 }
 
 /// Results `out[r] (+)= Σ over k of factors[k][r] · panel[rows[k]]`: the sum of outer products.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OuterTile {
-    /// `[count, FACTOR_STRIDE]`.
+    /// `[count, factor_stride]`.
     pub(crate) factors: *const f32,
+    pub(crate) factor_stride: usize,
     /// Which row of the panel belongs to each row of factors.
     pub(crate) rows: *const u32,
     pub(crate) count: usize,
@@ -97,11 +100,17 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Gather<'_, ROWS, VECTOR
         // `depth` rows in each slot, outputs for `columns` numbers of which whole vectors are the first.
         unsafe {
             let mut sums = [[S::zero(); VECTORS]; ROWS];
+            if tile.resume {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let output = (*tile.outputs.add(r)).add(tile.first_column);
+                    *sums = load_columns::<S, VECTORS>(output, tile.columns);
+                }
+            }
             for tap in 0..tile.taps {
                 let sources: [*const f32; ROWS] = std::array::from_fn(|r| *tile.sources.add(tap * S::ROWS + r));
                 let mut panel = tile.panel.add(*tile.slots.add(tap) as usize * tile.depth * S::PANEL);
                 for k in 0..tile.depth {
-                    let columns: [S::Vector; VECTORS] = std::array::from_fn(|v| S::load(panel.add(v * S::LANES)));
+                    let columns = load_vectors::<S, VECTORS>(panel);
                     for r in 0..ROWS {
                         let x = S::splat(*sources[r].add(k));
                         for v in 0..VECTORS {
@@ -132,20 +141,22 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Outer<'_, ROWS, VECTORS
             let mut factors = tile.factors;
             for k in 0..tile.count {
                 let panel = tile.panel.add(*tile.rows.add(k) as usize * S::PANEL);
-                let columns: [S::Vector; VECTORS] = std::array::from_fn(|v| S::load(panel.add(v * S::LANES)));
+                let columns = load_vectors::<S, VECTORS>(panel);
                 for r in 0..ROWS {
                     let x = S::splat(*factors.add(r));
                     for v in 0..VECTORS {
                         sums[r][v] = S::mul_add(x, columns[v], sums[r][v]);
                     }
                 }
-                factors = factors.add(FACTOR_STRIDE);
+                factors = factors.add(tile.factor_stride);
             }
             for (r, mut sums) in sums.into_iter().enumerate() {
                 let output = tile.output.add(r * tile.output_stride);
                 if tile.add {
                     let before = load_columns::<S, VECTORS>(output, tile.columns);
-                    sums = std::array::from_fn(|v| S::add(before[v], sums[v]));
+                    for v in 0..VECTORS {
+                        sums[v] = S::add(before[v], sums[v]);
+                    }
                 }
                 store_columns::<S, VECTORS>(output, sums, tile.columns);
             }
@@ -181,15 +192,32 @@ impl Kernel for CollectFactors<'_> {
     }
 }
 
+/// Whole vectors. (No closure: those would not be compiled with the level's instructions.)
+#[inline(always)]
+unsafe fn load_vectors<S: Simd, const VECTORS: usize>(from: *const f32) -> [S::Vector; VECTORS] {
+    // SAFETY: the caller vouches for VECTORS · LANES numbers.
+    unsafe {
+        let mut vectors = [S::zero(); VECTORS];
+        for (v, vector) in vectors.iter_mut().enumerate() {
+            *vector = S::load(from.add(v * S::LANES));
+        }
+        vectors
+    }
+}
+
 /// Vectors from the first `columns` numbers, zeros beyond.
 #[inline(always)]
 unsafe fn load_columns<S: Simd, const VECTORS: usize>(from: *const f32, columns: usize) -> [S::Vector; VECTORS] {
     // SAFETY: `columns` > (VECTORS − 1) · LANES numbers are valid at `from`; each vector reads its part of them alone.
-    std::array::from_fn(|v| unsafe {
-        let left = columns - v * S::LANES;
-        let from = from.add(v * S::LANES);
-        if left >= S::LANES { S::load(from) } else { S::load_first(from, left) }
-    })
+    unsafe {
+        let mut vectors = [S::zero(); VECTORS];
+        for (v, vector) in vectors.iter_mut().enumerate() {
+            let left = columns - v * S::LANES;
+            let from = from.add(v * S::LANES);
+            *vector = if left >= S::LANES { S::load(from) } else { S::load_first(from, left) };
+        }
+        vectors
+    }
 }
 
 /// The first `columns` numbers of vectors.

@@ -129,6 +129,7 @@ impl Product {
                         outputs: tiles.outputs[tile.first_output..].as_ptr(),
                         first_column,
                         columns: S::PANEL.min(self.columns - first_column),
+                        resume: false,
                     };
                     // SAFETY: `Tiles` made `taps` × ROWS sources of `depth` numbers each and `rows` outputs with room
                     // for all columns; slots are below the panel's. Tasks own their rows and panels of the output,

@@ -201,6 +201,7 @@ impl OuterSum {
                 let first = self.position(slot, channel, first_column);
                 let tile = OuterTile {
                     factors: block.factors.as_ptr(),
+                    factor_stride: FACTOR_STRIDE,
                     rows: block.rows.as_ptr(),
                     count: block.rows.len(),
                     panel: block.panels[position * BLOCK * S::PANEL..][..BLOCK * S::PANEL].as_ptr(),

@@ -1,6 +1,8 @@
 //! Convolution weights, packed for the tiles: panels of `PANEL` columns, `[panel, slot, depth, PANEL]`, zeros beyond the last
 //! column. A slot is a tap that is used.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::scratch::LINE;
@@ -35,6 +37,11 @@ impl<'a> Weights<'a> {
         self.columns
     }
 
+    /// The matrices themselves, unless they lie transposed.
+    pub(super) fn untransposed(&self) -> Option<&'a [f32]> {
+        (!self.transposed).then_some(self.values)
+    }
+
     /// Numbers in a packed panel of this many slots.
     pub(super) fn panel_len<S: Simd>(&self, slots: usize) -> usize {
         slots * self.depth * S::PANEL
@@ -48,22 +55,23 @@ impl<'a> Weights<'a> {
         // Vector loads that straddle two cache lines cost twice.
         let start = storage.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         storage[start..][..panels * panel_len].par_chunks_mut(panel_len.max(1)).enumerate().for_each(
-            |(panel, packed)| self.pack_panel::<S>(panel, taps, packed),
+            |(panel, packed)| self.pack_panel::<S>(panel, taps, 0..self.depth, packed),
         );
         Panels { storage, start, panel_len }
     }
 
-    /// One panel, `[slot, depth, PANEL]`.
-    pub(super) fn pack_panel<S: Simd>(&self, panel: usize, taps: &[usize], packed: &mut [f32]) {
+    /// Some rows of one panel, `[slot, rows, PANEL]`.
+    pub(super) fn pack_panel<S: Simd>(&self, panel: usize, taps: &[usize], rows: Range<usize>, packed: &mut [f32]) {
         let first = panel * S::PANEL;
         let width = S::PANEL.min(self.columns - first);
-        for (&tap, packed) in taps.iter().zip(packed.chunks_exact_mut(self.depth * S::PANEL)) {
+        for (&tap, packed) in taps.iter().zip(packed.chunks_exact_mut(rows.len() * S::PANEL)) {
             let matrix = &self.values[tap * self.depth * self.columns..][..self.depth * self.columns];
             if self.transposed {
                 let matrix = &matrix[first * self.depth..][..width * self.depth];
-                self.transpose_panel::<S>(matrix, width, packed);
+                self.transpose_panel::<S>(matrix, width, rows.clone(), packed);
             } else {
-                for (row, packed) in matrix.chunks_exact(self.columns).zip(packed.chunks_exact_mut(S::PANEL)) {
+                let matrix = matrix.chunks_exact(self.columns).skip(rows.start);
+                for (row, packed) in matrix.zip(packed.chunks_exact_mut(S::PANEL)) {
                     if width == S::PANEL {
                         packed.copy_from_slice(&row[first..first + S::PANEL]);
                     } else {
@@ -75,13 +83,13 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// `packed[row][column] = matrix[column][row]`, `width` columns.
-    fn transpose_panel<S: Simd>(&self, matrix: &[f32], width: usize, packed: &mut [f32]) {
-        let rows = self.depth;
+    /// `packed[row][column] = matrix[column][rows.start + row]`, `width` columns.
+    fn transpose_panel<S: Simd>(&self, matrix: &[f32], width: usize, rows: Range<usize>, packed: &mut [f32]) {
+        let (first_row, rows) = (rows.start, rows.len());
         let (whole_rows, whole_columns) = (rows / S::LANES * S::LANES, width / S::LANES * S::LANES);
         for column in (0..whole_columns).step_by(S::LANES) {
             for row in (0..whole_rows).step_by(S::LANES) {
-                let from = &matrix[column * self.depth + row..];
+                let from = &matrix[column * self.depth + first_row + row..];
                 let to = &mut packed[row * S::PANEL + column..];
                 assert!(from.len() > (S::LANES - 1) * (self.depth + 1) && to.len() > (S::LANES - 1) * (S::PANEL + 1));
                 // SAFETY: LANES rows, `depth` and `PANEL` apart, of LANES numbers each, lie inside both slices: the
@@ -92,7 +100,7 @@ impl<'a> Weights<'a> {
         for row in 0..rows {
             let from = if row < whole_rows { whole_columns } else { 0 };
             for column in from..width {
-                packed[row * S::PANEL + column] = matrix[column * self.depth + row];
+                packed[row * S::PANEL + column] = matrix[column * self.depth + first_row + row];
             }
             packed[row * S::PANEL + width..][..S::PANEL - width].fill(0.0);
         }

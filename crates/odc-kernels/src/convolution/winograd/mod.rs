@@ -73,21 +73,34 @@ impl Tiling {
     }
 }
 
-/// How transformed tiles lie in memory: `POINTS` planes of rows.
+/// How transformed tiles lie in memory: `POINTS` planes `[block of channels, row, channel in the block]`.
 #[derive(Debug, Clone, Copy)]
 struct Planes {
+    /// Channels of a block; the last block may have fewer.
+    block: usize,
     /// From a row to the next.
     row: usize,
+    /// From a block to the next.
+    block_stride: usize,
     /// From a plane to the next.
     plane: usize,
 }
 
 impl Planes {
-    fn new(rows: usize, row: usize) -> Self {
-        Self { row, plane: rows * row + PLANE_GAP }
+    /// Room for `rows` rows of `channels`, with `gap` unused numbers after each row of a block.
+    fn new(rows: usize, channels: usize, block: usize, gap: usize) -> Self {
+        let row = block + gap;
+        let block_stride = rows * row;
+        Self { block, row, block_stride, plane: channels.div_ceil(block) * block_stride + PLANE_GAP }
     }
 
     fn len(&self) -> usize {
         POINTS * self.plane
+    }
+
+    /// Where a channel of a row lies in a plane.
+    #[inline(always)]
+    fn position(&self, row: usize, channel: usize) -> usize {
+        channel / self.block * self.block_stride + row * self.row + channel % self.block
     }
 }

@@ -1,15 +1,16 @@
 //! Forward and the gradient by the inputs: transformed tiles times transformed weights, 36 products side by side.
 //!
-//! Two ways to go through them, equal in every bit. Where the transformed weights are small, they are computed once and tasks take
+//! Two ways to go through them, chosen by shape. Where the transformed weights are small, they are computed once and tasks take
 //! blocks of tiles, whose transforms stay in the second cache. Where they are large against the tiles, the tiles are
-//! transformed once and tasks take panels of weights, transformed where they are used.
+//! transformed once and tasks take panels of weights, transformed a chunk of channels at a time where they are used: written
+//! to memory, they would be four times the weights.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::transform::{InputTiles, OutputTiles, WeightPanel};
-use super::{POINTS, PLANE_GAP, Planes, Tiling};
+use super::{POINTS, Planes, Tiling};
 use crate::convolution::ConvolutionShape;
 use crate::convolution::panels::Weights;
 use crate::disjoint::Disjoint;
@@ -21,10 +22,9 @@ use crate::tile::{GatherTile, gather_tile};
 const KEPT_WEIGHTS: usize = 1 << 20;
 /// Numbers of a block of transformed tiles (about): a part of the second cache.
 const BLOCK_NUMBERS: usize = 192 * 1024;
-/// Numbers of transformed tiles that are kept at a time.
-const KEPT_TILES: usize = 8 << 20;
-/// Tiles whose products with a panel are made before they are transformed back.
-const PANEL_TILES: usize = 112;
+/// Tiles and channels of a chunk whose products with a panel are made in the second cache.
+const CHUNK_TILES: usize = 64;
+const CHUNK: usize = 128;
 
 pub(in crate::convolution) fn forward<S: Simd>(
     shape: &ConvolutionShape,
@@ -56,9 +56,10 @@ struct Product<'a> {
 
 impl Product<'_> {
     fn run<S: Simd>(&self, source: &[f32], output: &mut [f32]) {
-        let (depth, columns) = (self.weights.depth(), self.weights.columns());
+        let pixels = self.tiling.images * self.tiling.height * self.tiling.width;
+        assert!(source.len() == pixels * self.weights.depth() && output.len() == pixels * self.weights.columns());
         let output = Disjoint::new(output);
-        if POINTS * depth * columns <= KEPT_WEIGHTS {
+        if POINTS * self.weights.depth() * self.weights.columns() <= KEPT_WEIGHTS {
             self.by_tiles::<S>(source, output);
         } else {
             self.by_panels::<S>(source, output);
@@ -66,64 +67,83 @@ impl Product<'_> {
     }
 
     fn by_tiles<S: Simd>(&self, source: &[f32], output: Disjoint<'_>) {
-        let (tiles, threads) = (self.tiling.count(), rayon::current_num_threads());
-        let weights = self.transformed_weights::<S>();
-        let panels = self.weights.columns().div_ceil(S::PANEL);
-        let row = self.row();
-        let most = (BLOCK_NUMBERS / POINTS / row).clamp(2 * S::ROWS, 4 * S::ROWS) / S::ROWS * S::ROWS;
+        let (depth, tiles, threads) = (self.weights.depth(), self.tiling.count(), rayon::current_num_threads());
+        let weight_planes = Planes::new(depth, S::PANEL, S::PANEL, 0);
+        let panels = self.panels::<S>();
+        let mut weights = vec![0.0_f32; panels * weight_planes.len()];
+        weights.par_chunks_mut(weight_planes.len()).enumerate().for_each(|(panel, weights)| {
+            with_scratch(self.weights.panel_len::<S>(9), |slab| {
+                self.transform_weights::<S>(panel, 0..depth, slab, weight_planes, weights);
+            });
+        });
+        let most = (BLOCK_NUMBERS / POINTS / depth).clamp(2 * S::ROWS, 4 * S::ROWS) / S::ROWS * S::ROWS;
         let blocks = tiles.div_ceil(most).next_multiple_of(threads).min(tiles.div_ceil(S::ROWS));
         let block_tiles = tiles.div_ceil(blocks);
-        let (planes, products) = (Planes::new(block_tiles, row), Planes::new(block_tiles, S::PANEL));
+        let planes = Planes::new(block_tiles, depth, depth, LINE);
+        let products = Planes::new(block_tiles, S::PANEL, S::PANEL, 0);
         (0..blocks).into_par_iter().for_each(|block| {
             let tiles = (block * block_tiles).min(tiles)..((block + 1) * block_tiles).min(tiles);
             with_scratch(planes.len() + products.len(), |scratch| {
-                let (transformed, products_of_panel) = scratch.split_at_mut(planes.len());
+                let (transformed, results) = scratch.split_at_mut(planes.len());
                 self.transform_tiles::<S>(source, tiles.clone(), planes, Disjoint::new(transformed), 0);
-                for panel in 0..panels {
-                    let weights = weights.panel(panel);
-                    self.panel::<S>(panel, weights, tiles.clone(), transformed, planes, products_of_panel, output);
+                for (panel, weights) in weights.chunks_exact(weight_planes.len()).enumerate() {
+                    let factors = Factors { tiles: transformed, planes, first_channel: 0, weights, weight_planes };
+                    self.multiply::<S>(&factors, tiles.len(), depth, false, results, products);
+                    self.transform_back::<S>(panel, results, products, tiles.clone(), output);
                 }
             });
         });
     }
 
     fn by_panels<S: Simd>(&self, source: &[f32], output: Disjoint<'_>) {
-        let tiles = self.tiling.count();
-        let panels = self.weights.columns().div_ceil(S::PANEL);
-        let kept = (KEPT_TILES / POINTS / self.row()).max(S::ROWS).min(tiles);
-        let planes = Planes::new(kept, self.row());
+        let (depth, tiles, threads) = (self.weights.depth(), self.tiling.count(), rayon::current_num_threads());
+        let block = tiles.div_ceil(tiles.div_ceil(CHUNK_TILES));
+        let planes = Planes::new(block, depth, CHUNK, LINE);
+        let products = Planes::new(block, S::PANEL, S::PANEL, 0);
+        let weight_planes = Planes::new(CHUNK, S::PANEL, S::PANEL, 0);
+        let panels = self.panels::<S>();
+        let tasks = threads.min(panels);
         let mut storage = vec![0.0_f32; planes.len()];
-        for start in (0..tiles).step_by(kept) {
-            let tiles = start..(start + kept).min(tiles);
+        for start in (0..tiles).step_by(block) {
+            let tiles = start..(start + block).min(tiles);
             let transformed = Disjoint::new(&mut storage);
-            let pieces = tiles.len().div_ceil(S::ROWS);
+            let pieces = tiles.len().div_ceil(S::ROWS / 2);
             (0..pieces).into_par_iter().for_each(|piece| {
                 let edge = |piece: usize| start + piece * tiles.len() / pieces;
-                let first_row = edge(piece) - start;
-                self.transform_tiles::<S>(source, edge(piece)..edge(piece + 1), planes, transformed, first_row);
+                self.transform_tiles::<S>(source, edge(piece)..edge(piece + 1), planes, transformed, edge(piece) - start);
             });
-            let block = tiles.len().div_ceil(tiles.len().div_ceil(PANEL_TILES));
-            let products = Planes::new(block, S::PANEL);
-            let weight_planes = Planes::new(self.weights.depth(), S::PANEL);
-            (0..panels).into_par_iter().for_each(|panel| {
-                let slab = self.weights.panel_len::<S>(9);
-                with_scratch(weight_planes.len() + products.len() + slab, |scratch| {
-                    let (weights, rest) = scratch.split_at_mut(weight_planes.len());
-                    let (products, slab) = rest.split_at_mut(products.len());
-                    self.transform_panel::<S>(panel, slab, weights);
-                    for first in tiles.clone().step_by(block) {
-                        let some = first..(first + block).min(tiles.end);
-                        let rows = &storage[(first - start) * planes.row..];
-                        self.panel::<S>(panel, weights, some, rows, planes, products, output);
+            (0..tasks).into_par_iter().for_each(|task| {
+                let panels = task * panels / tasks..(task + 1) * panels / tasks;
+                let results_len = panels.len() * products.len();
+                let slab_len = 9 * CHUNK * S::PANEL;
+                with_scratch(results_len + weight_planes.len() + slab_len, |scratch| {
+                    let (results, rest) = scratch.split_at_mut(results_len);
+                    let (weights, slab) = rest.split_at_mut(weight_planes.len());
+                    // A chunk of all tiles serves all panels before the next.
+                    for first_channel in (0..depth).step_by(CHUNK) {
+                        let channels = first_channel..(first_channel + CHUNK).min(depth);
+                        for (panel, results) in panels.clone().zip(results.chunks_exact_mut(products.len())) {
+                            self.transform_weights::<S>(panel, channels.clone(), slab, weight_planes, weights);
+                            let factors = Factors { tiles: &storage, planes, first_channel, weights, weight_planes };
+                            let resume = first_channel > 0;
+                            self.multiply::<S>(&factors, tiles.len(), channels.len(), resume, results, products);
+                        }
+                    }
+                    for (panel, results) in panels.clone().zip(results.chunks_exact(products.len())) {
+                        self.transform_back::<S>(panel, results, products, tiles.clone(), output);
                     }
                 });
             });
         }
     }
 
-    /// From a transformed tile to the next: never a power of two.
-    fn row(&self) -> usize {
-        self.weights.depth() + LINE
+    fn panels<S: Simd>(&self) -> usize {
+        self.weights.columns().div_ceil(S::PANEL)
+    }
+
+    /// Columns of a panel.
+    fn columns<S: Simd>(&self, panel: usize) -> usize {
+        S::PANEL.min(self.weights.columns() - panel * S::PANEL)
     }
 
     /// Writes the transforms of some tiles to the rows from `first_row` on.
@@ -136,67 +156,72 @@ impl Product<'_> {
         first_row: usize,
     ) {
         let channels = self.weights.depth();
-        assert!((first_row + tiles.len()) * planes.row <= planes.plane && planes.len() <= to.len(), "rows of a plane");
-        // SAFETY: the rows lie inside each plane, as asserted, and belong to this task alone; channels are whole vectors.
-        // S was chosen because the processor has its instructions.
+        assert!((first_row + tiles.len()) * planes.row <= planes.block_stride && planes.len() <= to.len(), "rows");
+        // SAFETY: the rows lie inside each block of each plane, as asserted, and belong to this task alone; channels are
+        // whole vectors. S was chosen because the processor has its instructions.
         unsafe {
-            let to = to.at(first_row * planes.row);
-            S::run(InputTiles { tiling: self.tiling, images: source, channels, tiles, planes, to });
+            let to = to.at(0);
+            S::run(InputTiles { tiling: self.tiling, images: source, channels, tiles, planes, first_row, to });
         }
     }
 
-    fn transform_panel<S: Simd>(&self, panel: usize, slab: &mut [f32], weights: &mut [f32]) {
-        let rows = self.weights.depth();
-        self.weights.pack_panel::<S>(panel, &self.taps, slab);
-        let planes = Planes::new(rows, S::PANEL);
-        assert!(planes.len() <= weights.len(), "planes of a panel");
-        // SAFETY: the planes lie inside `weights`, as asserted. S was chosen because the processor has its instructions.
-        unsafe { S::run(WeightPanel { from: slab, rows, planes, to: weights.as_mut_ptr() }) };
-    }
-
-    fn transformed_weights<S: Simd>(&self) -> TransformedWeights {
-        let len = Planes::new(self.weights.depth(), S::PANEL).len();
-        let panels = self.weights.columns().div_ceil(S::PANEL);
-        let mut storage = vec![0.0_f32; panels * len];
-        storage.par_chunks_mut(len).enumerate().for_each(|(panel, weights)| {
-            with_scratch(self.weights.panel_len::<S>(9), |slab| self.transform_panel::<S>(panel, slab, weights));
-        });
-        TransformedWeights { storage, len }
-    }
-
-    /// The results of some tiles in one panel's columns. `transformed` begins with the first tile's row.
-    fn panel<S: Simd>(
+    /// Writes the transforms of some rows of a panel of weights.
+    fn transform_weights<S: Simd>(
         &self,
         panel: usize,
-        weights: &[f32],
-        tiles: Range<usize>,
-        transformed: &[f32],
+        rows: Range<usize>,
+        slab: &mut [f32],
         planes: Planes,
-        products: &mut [f32],
-        output: Disjoint<'_>,
+        weights: &mut [f32],
     ) {
-        if tiles.is_empty() {
-            return;
-        }
+        let columns = self.columns::<S>(panel);
+        assert!(rows.len() * planes.row <= planes.plane && planes.len() <= weights.len(), "planes of a panel");
+        let (count, to) = (rows.len(), weights.as_mut_ptr());
         let (depth, all_columns) = (self.weights.depth(), self.weights.columns());
-        let columns = S::PANEL.min(all_columns - panel * S::PANEL);
-        let (weight_planes, product_planes) = (Planes::new(depth, S::PANEL), Planes::new(tiles.len(), S::PANEL));
-        assert!(weight_planes.len() <= weights.len() && product_planes.len() <= products.len(), "planes");
-        assert!((POINTS - 1) * planes.plane + (tiles.len() - 1) * planes.row + depth <= transformed.len(), "tiles");
-        let blocks = tiles.len().div_ceil(S::ROWS);
-        let products = products.as_mut_ptr();
+        let (from, from_row, from_tap) = match self.weights.untransposed() {
+            Some(values) => {
+                assert!(values.len() == 9 * depth * all_columns, "nine taps");
+                (&values[rows.start * all_columns + panel * S::PANEL..], all_columns, depth * all_columns)
+            }
+            None => {
+                self.weights.pack_panel::<S>(panel, &self.taps, rows, slab);
+                assert!(slab.len() >= 9 * count * S::PANEL, "nine taps");
+                (&*slab, S::PANEL, count * S::PANEL)
+            }
+        };
+        let (from, from_tap) = (from.as_ptr(), from_tap as isize);
+        // SAFETY: nine taps of `count` rows of `columns` numbers lie inside, as asserted; so do the planes. S was chosen
+        // because the processor has its instructions.
+        unsafe { S::run(WeightPanel { from, from_row, from_tap, rows: count, columns, planes, to }) };
+    }
+
+    /// `results = tiles · weights` in each plane, over `depth` channels; with `resume`, added to what they hold.
+    fn multiply<S: Simd>(
+        &self,
+        factors: &Factors<'_>,
+        tiles: usize,
+        depth: usize,
+        resume: bool,
+        results: &mut [f32],
+        products: Planes,
+    ) {
+        let Factors { tiles: transformed, planes, first_channel, weights, weight_planes } = *factors;
+        let blocks = tiles.div_ceil(S::ROWS);
         for point in 0..POINTS {
+            let source = &transformed[point * planes.plane + planes.position(0, first_channel)..];
+            let weights = &weights[point * weight_planes.plane..][..depth * S::PANEL];
+            let results = &mut results[point * products.plane..][..tiles * products.row];
+            assert!(tiles == 0 || (tiles - 1) * planes.row + depth <= source.len(), "rows of a plane");
             let mut first = 0;
             for block in 0..blocks {
-                let rows = (tiles.len() - first).div_ceil(blocks - block);
+                let rows = (tiles - first).div_ceil(blocks - block);
                 let mut sources = [std::ptr::null::<f32>(); 16];
                 let mut outputs = [std::ptr::null_mut::<f32>(); 16];
-                for row in 0..rows {
-                    let tile = first + row;
-                    // SAFETY: row `tile` of plane `point` lies inside both, as asserted.
+                for (row, (source_row, output)) in sources.iter_mut().zip(&mut outputs).enumerate().take(rows) {
+                    // SAFETY: row `first + row` < `tiles` lies inside both slices.
                     unsafe {
-                        sources[row] = transformed.as_ptr().add(point * planes.plane + tile * planes.row);
-                        outputs[row] = products.add(point * product_planes.plane + tile * S::PANEL);
+                        *source_row = source.as_ptr().add((first + row) * planes.row);
+                        *output = results.as_mut_ptr().add((first + row) * products.row);
                     }
                 }
                 let tile = GatherTile {
@@ -204,44 +229,52 @@ impl Product<'_> {
                     slots: &0,
                     taps: 1,
                     depth,
-                    panel: weights[point * weight_planes.plane..][..depth * S::PANEL].as_ptr(),
+                    panel: weights.as_ptr(),
                     outputs: outputs.as_ptr(),
                     first_column: 0,
-                    columns,
+                    // Also of a narrow panel all, whose weights beyond its columns are arbitrary and not looked at later.
+                    columns: S::PANEL,
+                    resume,
                 };
-                // SAFETY: `rows` ≤ ROWS ≤ 16 addresses of `depth` numbers and of PANEL ≥ `columns` results.
+                // SAFETY: `rows` ≤ ROWS ≤ 16 addresses of `depth` numbers and of PANEL results, which are borrowed.
                 unsafe { gather_tile::<S>(rows, &tile) };
                 first += rows;
             }
         }
-        let pixels = self.tiling.images * self.tiling.height * self.tiling.width;
-        assert!(pixels * all_columns <= output.len(), "output images");
-        // SAFETY: the planes hold these tiles' products; these tiles' pixels in this panel's columns belong to this task
-        // alone and lie inside the output.
+    }
+
+    /// Writes the pixels of some tiles in one panel's columns.
+    fn transform_back<S: Simd>(
+        &self,
+        panel: usize,
+        results: &[f32],
+        products: Planes,
+        tiles: Range<usize>,
+        output: Disjoint<'_>,
+    ) {
+        assert!(products.len() <= results.len() && tiles.len() * products.row <= products.plane, "planes of products");
+        // SAFETY: the planes hold these tiles' products, as asserted; these tiles' pixels in this panel's columns belong to
+        // this task alone and lie inside the output, whose length `run` compared. S was chosen because the processor has
+        // its instructions.
         unsafe {
             S::run(OutputTiles {
                 tiling: self.tiling,
-                from: products,
-                planes: product_planes,
+                from: results.as_ptr(),
+                planes: products,
                 tiles,
                 images: output.at(panel * S::PANEL),
-                channels: all_columns,
-                count: columns,
+                channels: self.weights.columns(),
+                count: self.columns::<S>(panel),
             });
         }
     }
 }
 
-/// Panels of transformed weights.
-struct TransformedWeights {
-    storage: Vec<f32>,
-    len: usize,
+/// What is multiplied: transformed tiles, from a channel on, and a panel of transformed weights.
+struct Factors<'a> {
+    tiles: &'a [f32],
+    planes: Planes,
+    first_channel: usize,
+    weights: &'a [f32],
+    weight_planes: Planes,
 }
-
-impl TransformedWeights {
-    fn panel(&self, panel: usize) -> &[f32] {
-        &self.storage[panel * self.len..][..self.len]
-    }
-}
-
-const _: () = assert!(PLANE_GAP.is_multiple_of(LINE));

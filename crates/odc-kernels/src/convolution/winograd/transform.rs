@@ -89,7 +89,34 @@ unsafe fn weight_gradient_line<S: Simd>(m: [S::Vector; 6]) -> [S::Vector; 3] {
     }
 }
 
-/// `Bᵀ d B` of some tiles, for all channels: one row of each plane a tile.
+/// Column j of a square or rectangle of vectors. (Closures, as `std::array::from_fn` takes, would not be compiled with the
+/// level's instructions: intrinsics inside would stay calls.)
+#[inline(always)]
+fn nth<V: Copy, const ROWS: usize, const COLUMNS: usize>(lines: &[[V; COLUMNS]; ROWS], j: usize) -> [V; ROWS] {
+    let mut column = [lines[0][j]; ROWS];
+    for (x, line) in column.iter_mut().zip(lines) {
+        *x = line[j];
+    }
+    column
+}
+
+/// Vectors that lie `stride` apart.
+///
+/// # Safety
+/// All of them can be read.
+#[inline(always)]
+unsafe fn load<S: Simd, const COUNT: usize>(from: *const f32, stride: isize) -> [S::Vector; COUNT] {
+    // SAFETY: the caller vouches for the addresses and the level's instructions.
+    unsafe {
+        let mut vectors = [S::zero(); COUNT];
+        for (i, vector) in vectors.iter_mut().enumerate() {
+            *vector = S::load(from.offset(i as isize * stride));
+        }
+        vectors
+    }
+}
+
+/// `Bᵀ d B` of some tiles, for all channels: a tile is a row of the planes.
 pub(super) struct InputTiles<'a> {
     pub(super) tiling: Tiling,
     /// `[images, height, width, channels]`
@@ -98,7 +125,8 @@ pub(super) struct InputTiles<'a> {
     pub(super) channels: usize,
     pub(super) tiles: Range<usize>,
     pub(super) planes: Planes,
-    /// The first tile's row of the first plane.
+    /// Where the first tile goes.
+    pub(super) first_row: usize,
     pub(super) to: *mut f32,
 }
 
@@ -128,9 +156,9 @@ impl Kernel for InputTiles<'_> {
                         }
                         *line = input_line::<S>(pixels);
                     }
-                    let to = self.to.add(row * self.planes.row + channel);
+                    let to = self.to.add(self.planes.position(self.first_row + row, channel));
                     for j in 0..SIDE {
-                        let column = input_line::<S>(std::array::from_fn(|i| lines[i][j]));
+                        let column = input_line::<S>(nth(&lines, j));
                         for (i, x) in column.into_iter().enumerate() {
                             S::store(to.add((i * SIDE + j) * self.planes.plane), x);
                         }
@@ -167,11 +195,10 @@ impl Kernel for OutputTiles {
                     let from = self.from.add(row * self.planes.row + channel);
                     let mut lines = [[S::zero(); TILE]; SIDE];
                     for (i, line) in lines.iter_mut().enumerate() {
-                        let points = std::array::from_fn(|j| S::load(from.add((i * SIDE + j) * self.planes.plane)));
-                        *line = output_line::<S>(points);
+                        *line = output_line::<S>(load::<S, SIDE>(from.add(i * SIDE * self.planes.plane), self.planes.plane as isize));
                     }
                     for j in 0..TILE.min(width - left) {
-                        let column = output_line::<S>(std::array::from_fn(|i| lines[i][j]));
+                        let column = output_line::<S>(nth(&lines, j));
                         for (i, x) in column.into_iter().enumerate() {
                             if top + i < height {
                                 let pixel = (image * height + top + i) * width + left + j;
@@ -185,7 +212,7 @@ impl Kernel for OutputTiles {
     }
 }
 
-/// `A e Aᵀ` of some tiles, for all channels, in panels: `[POINTS, panel, tile, PANEL]`.
+/// `A e Aᵀ` of some tiles, for all channels: a tile is a row of the planes.
 pub(super) struct GradientTiles<'a> {
     pub(super) tiling: Tiling,
     /// `[images, height, width, channels]`
@@ -193,11 +220,9 @@ pub(super) struct GradientTiles<'a> {
     /// A multiple of the lanes.
     pub(super) channels: usize,
     pub(super) tiles: Range<usize>,
-    /// From a panel to the next.
-    pub(super) panel: usize,
-    /// From a plane to the next.
-    pub(super) plane: usize,
-    /// The first tile's row of the first panel of the first plane.
+    pub(super) planes: Planes,
+    /// Where the first tile goes.
+    pub(super) first_row: usize,
     pub(super) to: *mut f32,
 }
 
@@ -220,12 +245,11 @@ impl Kernel for GradientTiles<'_> {
                         }
                         *line = gradient_line::<S>(pixels);
                     }
-                    let to = channel / S::PANEL * self.panel + row * S::PANEL + channel % S::PANEL;
-                    let to = self.to.add(to);
+                    let to = self.to.add(self.planes.position(self.first_row + row, channel));
                     for j in 0..SIDE {
-                        let column = gradient_line::<S>(std::array::from_fn(|i| lines[i][j]));
+                        let column = gradient_line::<S>(nth(&lines, j));
                         for (i, x) in column.into_iter().enumerate() {
-                            S::store(to.add((i * SIDE + j) * self.plane), x);
+                            S::store(to.add((i * SIDE + j) * self.planes.plane), x);
                         }
                     }
                 }
@@ -234,32 +258,38 @@ impl Kernel for GradientTiles<'_> {
     }
 }
 
-/// `G g Gᵀ` of a panel of weights: from `[9, rows, PANEL]` to rows of `PANEL` in each plane.
-pub(super) struct WeightPanel<'a> {
-    pub(super) from: &'a [f32],
+/// `G g Gᵀ` of a panel of weights: from nine taps of `rows` rows of `columns` numbers to rows of `PANEL`, zeros beyond.
+pub(super) struct WeightPanel {
+    pub(super) from: *const f32,
+    /// From a row to the next, and from a tap to the next (backwards, where the kernel is turned round).
+    pub(super) from_row: usize,
+    pub(super) from_tap: isize,
     pub(super) rows: usize,
+    /// A multiple of the lanes.
+    pub(super) columns: usize,
     pub(super) planes: Planes,
     pub(super) to: *mut f32,
 }
 
-impl Kernel for WeightPanel<'_> {
+impl Kernel for WeightPanel {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let tap = self.rows * S::PANEL;
-        assert!(self.from.len() >= 9 * tap, "a panel of nine taps");
-        for position in (0..tap).step_by(S::LANES) {
-            // SAFETY: nine vectors at `position`, `tap` apart, lie inside `from`, as asserted; the caller vouches for the
-            // planes, whose rows follow each other without gaps.
-            unsafe {
-                let from = self.from.as_ptr().add(position);
-                let lines: [[S::Vector; SIDE]; 3] = std::array::from_fn(|i| {
-                    weight_line::<S>(std::array::from_fn(|j| S::load(from.add((i * 3 + j) * tap))))
-                });
-                let to = self.to.add(position);
-                for j in 0..SIDE {
-                    let column = weight_line::<S>(std::array::from_fn(|i| lines[i][j]));
-                    for (i, x) in column.into_iter().enumerate() {
-                        S::store(to.add((i * SIDE + j) * self.planes.plane), x);
+        for row in 0..self.rows {
+            for column in (0..self.columns).step_by(S::LANES) {
+                // SAFETY: the caller vouches for nine taps of the rows' columns and for the planes.
+                unsafe {
+                    let from = self.from.add(row * self.from_row + column);
+                    let mut lines = [[S::zero(); SIDE]; 3];
+                    for (i, line) in lines.iter_mut().enumerate() {
+                        let from = from.offset(3 * i as isize * self.from_tap);
+                        *line = weight_line::<S>(load::<S, 3>(from, self.from_tap));
+                    }
+                    let to = self.to.add(row * self.planes.row + column);
+                    for j in 0..SIDE {
+                        let column = weight_line::<S>(nth(&lines, j));
+                        for (i, x) in column.into_iter().enumerate() {
+                            S::store(to.add((i * SIDE + j) * self.planes.plane), x);
+                        }
                     }
                 }
             }
@@ -290,13 +320,14 @@ impl Kernel for WeightGradient {
                 // SAFETY: the caller vouches for planes and weights, both of whole vectors.
                 unsafe {
                     let from = self.from.add(row * self.planes.row + column);
-                    let lines: [[S::Vector; 3]; SIDE] = std::array::from_fn(|i| {
-                        let point = |j| S::load(from.add((i * SIDE + j) * self.planes.plane));
-                        weight_gradient_line::<S>(std::array::from_fn(point))
-                    });
+                    let mut lines = [[S::zero(); 3]; SIDE];
+                    for (i, line) in lines.iter_mut().enumerate() {
+                        let from = from.add(i * SIDE * self.planes.plane);
+                        *line = weight_gradient_line::<S>(load::<S, SIDE>(from, self.planes.plane as isize));
+                    }
                     let to = self.to.add(row * self.to_row + column);
                     for j in 0..3 {
-                        let taps = weight_gradient_line::<S>(std::array::from_fn(|i| lines[i][j]));
+                        let taps = weight_gradient_line::<S>(nth(&lines, j));
                         for (i, mut x) in taps.into_iter().enumerate() {
                             let to = to.add((i * 3 + j) * self.to_tap);
                             if self.add {

@@ -9,12 +9,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::transform::{GradientTiles, InputTiles, WeightGradient};
-use super::{POINTS, PLANE_GAP, Planes, Tiling};
+use super::{POINTS, Planes, Tiling};
 use crate::convolution::ConvolutionShape;
 use crate::disjoint::{Disjoint, add_in_order};
-use crate::scratch::{LINE, with_scratch};
+use crate::scratch::with_scratch;
 use crate::simd::Simd;
-use crate::tile::{CollectFactors, FACTOR_STRIDE, OuterTile, outer_tile};
+use crate::tile::{OuterTile, outer_tile};
 
 /// Numbers of all sums up to which each group has its own.
 const OWN_SUMS: usize = 640 * 1024;
@@ -27,8 +27,9 @@ const BLOCK_NUMBERS: usize = 320 * 1024;
 const KEPT_TILES: usize = 8 << 20;
 /// Tiles whose outer products are summed in registers.
 const RUN: usize = 128;
-/// Rows of register tiles in a shared task's piece of the sums.
-const PIECE: usize = 9;
+/// Input and output channels in a shared task's piece of the sums (about): it is wider than high, as rows of the weights are
+/// written to memory.
+const PIECE: (usize, usize) = (32, 128);
 
 pub(in crate::convolution) fn backward_weight<S: Simd>(
     shape: &ConvolutionShape,
@@ -53,25 +54,19 @@ struct OuterSum<'a> {
     output_gradient: &'a [f32],
 }
 
-/// How a number of transformed tiles lie in memory: inputs by tile, gradients by panel and tile.
+/// How a number of transformed tiles lie in memory: inputs in blocks of a vector, gradients in panels.
 #[derive(Clone, Copy)]
 struct Layout {
     inputs: Planes,
-    /// From a panel of gradients to the next, and from a plane to the next.
-    panel: usize,
-    plane: usize,
+    gradients: Planes,
 }
 
 impl Layout {
     fn new<S: Simd>(sum: &OuterSum<'_>, tiles: usize) -> Self {
-        let panel = tiles * S::PANEL;
-        let plane = sum.outputs.div_ceil(S::PANEL) * panel + PLANE_GAP;
-        Self { inputs: Planes::new(tiles, sum.inputs + LINE), panel, plane }
-    }
-
-    /// Numbers of all planes of gradients.
-    fn gradient_len(&self) -> usize {
-        POINTS * self.plane
+        Self {
+            inputs: Planes::new(tiles, sum.inputs, S::LANES, 0),
+            gradients: Planes::new(tiles, sum.outputs, S::PANEL, 0),
+        }
     }
 }
 
@@ -85,7 +80,8 @@ struct Transformed<'a> {
 
 /// Which part of the sums to compute, and where they are.
 struct Sums {
-    channels: Range<usize>,
+    /// Blocks of a vector of channels.
+    blocks: Range<usize>,
     panels: Range<usize>,
     /// The first channel's row of the first panel in the first plane.
     first: *mut f32,
@@ -100,31 +96,30 @@ impl OuterSum<'_> {
         let block = tiles.div_ceil(blocks);
         let groups = (blocks / GROUP_BLOCKS).clamp(1, GROUPS);
         let layout = Layout::new::<S>(self, block);
-        let sums = Planes::new(self.inputs, self.outputs);
+        let sums = Planes::new(self.inputs, self.outputs, self.outputs, 0);
         let len = weight_gradient.len();
         let mut partial = vec![0.0_f32; (groups - 1) * len];
         let gradients: Vec<&mut [f32]> =
             std::iter::once(&mut *weight_gradient).chain(partial.chunks_exact_mut(len)).collect();
         gradients.into_par_iter().enumerate().for_each(|(group, gradient)| {
-            let lens = (layout.inputs.len(), layout.gradient_len(), sums.len(), RUN * FACTOR_STRIDE);
-            with_scratch(lens.0 + lens.1 + lens.2 + lens.3, |scratch| {
+            let lens = (layout.inputs.len(), layout.gradients.len(), sums.len());
+            with_scratch(lens.0 + lens.1 + lens.2, |scratch| {
                 let (inputs, rest) = scratch.split_at_mut(lens.0);
-                let (gradients, rest) = rest.split_at_mut(lens.1);
-                let (totals, factors) = rest.split_at_mut(lens.2);
+                let (gradients, totals) = rest.split_at_mut(lens.1);
                 let group_blocks = group * blocks / groups..(group + 1) * blocks / groups;
                 for index in group_blocks.clone() {
                     let tiles = (index * block).min(tiles)..((index + 1) * block).min(tiles);
                     self.transform::<S>(tiles.clone(), layout, Disjoint::new(inputs), Disjoint::new(gradients), 0);
-                    let transformed = Transformed { inputs, gradients, layout };
                     let part = Sums {
-                        channels: 0..self.inputs,
+                        blocks: 0..self.inputs / S::LANES,
                         panels: 0..self.outputs.div_ceil(S::PANEL),
                         first: totals.as_mut_ptr(),
                         planes: sums,
                     };
                     let add = index > group_blocks.start;
+                    let transformed = Transformed { inputs, gradients, layout };
                     // SAFETY: the totals hold planes of all channels, and are borrowed mutably.
-                    unsafe { self.add_outer_products::<S>(transformed, 0..tiles.len(), &part, add, factors) };
+                    unsafe { self.add_outer_products::<S>(transformed, 0..tiles.len(), &part, add) };
                 }
                 self.transform_sums::<S>(totals, sums, self.inputs, self.outputs, Disjoint::new(gradient), 0, false);
             });
@@ -136,49 +131,45 @@ impl OuterSum<'_> {
         let tiles = self.tiling.count();
         let kept = (KEPT_TILES / POINTS / (self.inputs + self.outputs)).clamp(1, tiles);
         let layout = Layout::new::<S>(self, kept);
-        let (mut inputs, mut gradients) = (vec![0.0_f32; layout.inputs.len()], vec![0.0_f32; layout.gradient_len()]);
+        let (mut inputs, mut gradients) = (vec![0.0_f32; layout.inputs.len()], vec![0.0_f32; layout.gradients.len()]);
         let target = Disjoint::new(weight_gradient);
         let panels = self.outputs.div_ceil(S::PANEL);
-        let rows = self.inputs.div_ceil(S::ROWS);
-        let pieces = rows.div_ceil(PIECE);
+        let blocks = self.inputs / S::LANES;
+        let (high, wide) = (blocks.div_ceil(PIECE.0 / S::LANES), panels.div_ceil(PIECE.1 / S::PANEL));
         for start in (0..tiles).step_by(kept) {
             let tiles = start..(start + kept).min(tiles);
             {
                 let (inputs, gradients) = (Disjoint::new(&mut inputs), Disjoint::new(&mut gradients));
-                let tasks = tiles.len().div_ceil(S::ROWS);
+                let tasks = tiles.len().div_ceil(S::ROWS / 2);
                 (0..tasks).into_par_iter().for_each(|task| {
                     let edge = |task: usize| start + task * tiles.len() / tasks;
                     self.transform::<S>(edge(task)..edge(task + 1), layout, inputs, gradients, edge(task) - start);
                 });
             }
             let transformed = Transformed { inputs: &inputs, gradients: &gradients, layout };
-            (0..panels * pieces).into_par_iter().for_each(|task| {
-                let (panel, piece) = (task / pieces, task % pieces);
-                let edge = |piece: usize| (piece * rows / pieces * S::ROWS).min(self.inputs);
-                let channels = edge(piece)..edge(piece + 1);
-                let sums = Planes::new(channels.len(), S::PANEL);
-                with_scratch(sums.len() + RUN * FACTOR_STRIDE, |scratch| {
-                    let (totals, factors) = scratch.split_at_mut(sums.len());
+            (0..high * wide).into_par_iter().for_each(|task| {
+                let part = |index: usize, parts: usize, all: usize| index * all / parts..(index + 1) * all / parts;
+                let (blocks, panels) = (part(task / wide, high, blocks), part(task % wide, wide, panels));
+                let channels = blocks.start * S::LANES..blocks.end * S::LANES;
+                let columns = panels.start * S::PANEL..(panels.end * S::PANEL).min(self.outputs);
+                let sums = Planes::new(channels.len(), columns.len(), columns.len(), 0);
+                with_scratch(sums.len(), |totals| {
                     for first in (0..tiles.len()).step_by(RUN) {
                         let run = first..(first + RUN).min(tiles.len());
-                        let part = Sums {
-                            channels: channels.clone(),
-                            panels: panel..panel + 1,
-                            first: totals.as_mut_ptr(),
-                            planes: sums,
-                        };
-                        // SAFETY: the totals hold planes of these channels and one panel, and are borrowed mutably.
-                        unsafe { self.add_outer_products::<S>(transformed, run, &part, first > 0, factors) };
+                        let first_sum = totals.as_mut_ptr();
+                        let part =
+                            Sums { blocks: blocks.clone(), panels: panels.clone(), first: first_sum, planes: sums };
+                        // SAFETY: the totals hold planes of these channels and columns, and are borrowed mutably.
+                        unsafe { self.add_outer_products::<S>(transformed, run, &part, first > 0) };
                     }
-                    let columns = S::PANEL.min(self.outputs - panel * S::PANEL);
-                    let to = channels.start * self.outputs + panel * S::PANEL;
-                    self.transform_sums::<S>(totals, sums, channels.len(), columns, target, to, start > 0);
+                    let to = channels.start * self.outputs + columns.start;
+                    self.transform_sums::<S>(totals, sums, channels.len(), columns.len(), target, to, start > 0);
                 });
             });
         }
     }
 
-    /// Writes the transforms of some tiles, from row `first_row` of each plane or panel on.
+    /// Writes the transforms of some tiles, from row `first_row` of the planes on.
     fn transform<S: Simd>(
         &self,
         tiles: Range<usize>,
@@ -187,28 +178,29 @@ impl OuterSum<'_> {
         gradients: Disjoint<'_>,
         first_row: usize,
     ) {
-        let Layout { inputs: planes, panel, plane } = layout;
-        assert!((first_row + tiles.len()) * S::PANEL <= panel, "rows of a panel");
-        assert!(planes.len() <= inputs.len() && layout.gradient_len() <= gradients.len(), "planes");
-        // SAFETY: the rows lie inside each plane and panel, as asserted, and belong to this task alone; channels are whole
-        // vectors. S was chosen because the processor has its instructions.
+        for (planes, to) in [(layout.inputs, inputs), (layout.gradients, gradients)] {
+            assert!((first_row + tiles.len()) * planes.row <= planes.block_stride && planes.len() <= to.len(), "rows");
+        }
+        // SAFETY: the rows lie inside each block of each plane, as asserted, and belong to this task alone; channels are
+        // whole vectors. S was chosen because the processor has its instructions.
         unsafe {
             S::run(InputTiles {
                 tiling: self.tiling,
                 images: self.input,
                 channels: self.inputs,
                 tiles: tiles.clone(),
-                planes,
-                to: inputs.at(first_row * planes.row),
+                planes: layout.inputs,
+                first_row,
+                to: inputs.at(0),
             });
             S::run(GradientTiles {
                 tiling: self.tiling,
                 images: self.output_gradient,
                 channels: self.outputs,
                 tiles,
-                panel,
-                plane,
-                to: gradients.at(first_row * S::PANEL),
+                planes: layout.gradients,
+                first_row,
+                to: gradients.at(0),
             });
         }
     }
@@ -223,46 +215,40 @@ impl OuterSum<'_> {
         tiles: Range<usize>,
         sums: &Sums,
         add: bool,
-        factors: &mut [f32],
     ) {
         let Transformed { inputs, gradients, layout } = transformed;
-        assert!(tiles.len() <= RUN && tiles.end * S::PANEL <= layout.panel, "tiles of a run");
+        assert!(tiles.len() <= RUN && tiles.end * S::PANEL <= layout.gradients.block_stride, "tiles of a run");
         let rows: [u32; RUN] = std::array::from_fn(|row| row as u32);
-        let tile_count = sums.channels.len().div_ceil(S::ROWS);
+        // A vector of channels is two tiles of rows where one would not fit into the registers.
+        let height = S::LANES.div_ceil(S::LANES.div_ceil(S::ROWS));
         for point in 0..POINTS {
-            let plane = &inputs[point * layout.inputs.plane..][..layout.inputs.plane];
-            let mut sources = [std::ptr::null::<f32>(); RUN];
-            for (source, tile) in sources.iter_mut().zip(tiles.clone()) {
-                *source = plane[tile * layout.inputs.row..][..self.inputs].as_ptr();
-            }
-            let mut channel = sums.channels.start;
-            for index in 0..tile_count {
-                let height = (sums.channels.end - channel).div_ceil(tile_count - index);
-                let sources = &sources[..tiles.len()];
-                // SAFETY: each source is valid for all input channels, `factors` has a row for each. S was chosen because
-                // the processor has its instructions.
-                unsafe { S::run(CollectFactors { sources, channel, height, factors }) };
-                for (position, panel) in sums.panels.clone().enumerate() {
-                    let first = point * layout.plane + panel * layout.panel + tiles.start * S::PANEL;
-                    let row = channel - sums.channels.start;
-                    let tile = OuterTile {
-                        factors: factors.as_ptr(),
-                        rows: rows.as_ptr(),
-                        count: tiles.len(),
-                        panel: gradients[first..][..tiles.len() * S::PANEL].as_ptr(),
-                        // SAFETY: the caller vouches for the part's rows and panels in each plane.
-                        output: unsafe {
-                            let plane = sums.first.add(point * sums.planes.plane);
-                            plane.add(row * sums.planes.row + position * S::PANEL)
-                        },
-                        output_stride: sums.planes.row,
-                        columns: S::PANEL.min(self.outputs - panel * S::PANEL),
-                        add,
-                    };
-                    // SAFETY: as many factors as rows, whose numbers are below the panel's rows; results as above.
-                    unsafe { outer_tile::<S>(height, &tile) };
+            for block in sums.blocks.clone() {
+                let first = point * layout.inputs.plane + block * layout.inputs.block_stride + tiles.start * S::LANES;
+                let factors = &inputs[first..][..tiles.len() * S::LANES];
+                for row in (0..S::LANES).step_by(height) {
+                    for (position, panel) in sums.panels.clone().enumerate() {
+                        let planes = layout.gradients;
+                        let first = point * planes.plane + panel * planes.block_stride + tiles.start * S::PANEL;
+                        let channel = (block - sums.blocks.start) * S::LANES + row;
+                        let tile = OuterTile {
+                            factors: factors[row..].as_ptr(),
+                            factor_stride: S::LANES,
+                            rows: rows.as_ptr(),
+                            count: tiles.len(),
+                            panel: gradients[first..][..tiles.len() * S::PANEL].as_ptr(),
+                            // SAFETY: the caller vouches for the part's rows and panels in each plane.
+                            output: unsafe {
+                                let plane = sums.first.add(point * sums.planes.plane);
+                                plane.add(channel * sums.planes.row + position * S::PANEL)
+                            },
+                            output_stride: sums.planes.row,
+                            columns: S::PANEL.min(self.outputs - panel * S::PANEL),
+                            add,
+                        };
+                        // SAFETY: `count` rows of LANES factors, rows below the panel's, results as above.
+                        unsafe { outer_tile::<S>(height.min(S::LANES - row), &tile) };
+                    }
                 }
-                channel += height;
             }
         }
     }
