@@ -1,6 +1,7 @@
 //! The residual block, basic and bottleneck.
 
 use candle_core::{Result, Tensor};
+use odc_ops::ConvolutionMethod;
 
 use crate::builder::Builder;
 use crate::layers::{BatchNorm, Convolution};
@@ -44,6 +45,13 @@ impl Block {
             normed(builder, &format!("{name}.conv3"), &format!("{name}.bn3"), 1, planes, outputs, 1)?,
         ];
         Ok(Self { residual, shortcut: shortcut(builder, name, inputs, outputs, stride)? })
+    }
+
+    /// How its convolutions are computed from now on.
+    pub(crate) fn set_convolution_method(&mut self, method: ConvolutionMethod) {
+        for (convolution, _) in self.residual.iter_mut().chain(&mut self.shortcut) {
+            convolution.set_method(method);
+        }
     }
 
     /// # Shapes

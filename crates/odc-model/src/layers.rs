@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use candle_core::{Result, Tensor, Var, bail};
+use odc_ops::ConvolutionMethod;
 
 use crate::builder::Builder;
 use crate::pass::Pass;
@@ -17,6 +18,7 @@ pub(crate) struct Convolution {
     weight: Var,
     stride: usize,
     padding: usize,
+    method: ConvolutionMethod,
 }
 
 impl Convolution {
@@ -30,13 +32,18 @@ impl Convolution {
         stride: usize,
     ) -> Result<Self> {
         let weight = builder.convolution(&format!("{name}.weight"), kernel, inputs, outputs)?;
-        Ok(Self { weight, stride, padding: kernel / 2 })
+        Ok(Self { weight, stride, padding: kernel / 2, method: ConvolutionMethod::default() })
+    }
+
+    /// How it is computed from now on.
+    pub(crate) fn set_method(&mut self, method: ConvolutionMethod) {
+        self.method = method;
     }
 
     /// # Shapes
     /// `[N, H, W, inputs]` → `[N, ⌈H / stride⌉, ⌈W / stride⌉, outputs]`
     pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
-        odc_ops::conv2d(x, &pass.parameter(&self.weight), self.stride, self.padding)
+        odc_ops::conv2d_by(self.method, x, &pass.parameter(&self.weight), self.stride, self.padding)
     }
 }
 

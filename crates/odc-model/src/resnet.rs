@@ -1,6 +1,7 @@
 //! The backbone: a residual network that turns images into feature maps and one vector each.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
+use odc_ops::ConvolutionMethod;
 
 use crate::block::{Block, BlockShape};
 use crate::builder::Builder;
@@ -63,6 +64,14 @@ impl ResNet {
     /// Parameters and buffers, with torchvision's names (`conv1.weight`, `layer1.0.bn2.running_var`, …).
     pub fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// How its convolutions are computed from now on; [`ConvolutionMethod::Fastest`] until then.
+    pub fn set_convolution_method(&mut self, method: ConvolutionMethod) {
+        self.convolution.set_method(method);
+        for block in self.stages.iter_mut().flatten() {
+            block.set_convolution_method(method);
+        }
     }
 
     /// Length of the vector that [`ResNet::forward`] gives for each image.

@@ -22,11 +22,13 @@ mod slices;
 
 pub use backward::backward;
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, update_running};
-pub use conv2d::conv2d;
+pub use conv2d::{conv2d, conv2d_by};
 pub use cross_entropy::weighted_cross_entropy;
 pub use dropout::{dropout, dropout_with_mask};
 pub use elementwise::{add, relu};
 pub use linear::linear;
+/// How a convolution is computed.
+pub use odc_kernels::convolution::Method as ConvolutionMethod;
 /// Counter-based random numbers: what the crates above draw initial weights and seeds from.
 pub use odc_kernels::random;
 pub use pixels::normalize_pixels;
