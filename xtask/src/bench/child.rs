@@ -15,15 +15,19 @@ pub(crate) struct Child {
     pub(crate) name: String,
     /// What it says of itself at the start.
     pub(crate) version: String,
+    cpu_time: bool,
     process: std::process::Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-/// An answer, and how much of its time threads of the process were ready to run but had no core.
+/// An answer.
 pub(crate) struct Answer {
     pub(crate) value: Value,
+    /// Share of the time that a thread of the process was ready to run but had no core.
     pub(crate) waited: f64,
+    /// What the seconds are multiplied by.
+    factor: f64,
 }
 
 impl Child {
@@ -48,7 +52,14 @@ impl Child {
             bail!("{name} has no standard input or output");
         };
         let output = BufReader::new(output);
-        let mut child = Self { name: name.to_owned(), version: String::new(), process, input, output };
+        let mut child = Self {
+            name: name.to_owned(),
+            version: String::new(),
+            cpu_time: placement.cpu_time,
+            process,
+            input,
+            output,
+        };
         let ready = child.answer()?;
         child.version = ready["ready"].as_str().unwrap_or_default().to_owned();
         Ok(child)
@@ -60,7 +71,8 @@ impl Child {
         writeln!(self.input, "{question}").with_context(|| format!("{} has ended", self.name))?;
         let value = self.answer()?;
         let waited = (self.waiting_seconds() - waited) / start.elapsed().as_secs_f64();
-        Ok(Answer { value, waited })
+        let factor = if self.cpu_time { 1.0 - waited } else { 1.0 };
+        Ok(Answer { value, waited, factor })
     }
 
     /// The most memory that the process has held, in MiB; `None` where the system does not tell.
@@ -98,7 +110,7 @@ impl Answer {
             bail!("the loss is {loss}");
         }
         let seconds = self.value["seconds"].as_array().context("an answer without seconds")?;
-        seconds.iter().map(|value| value.as_f64().context("seconds that are no number")).collect()
+        seconds.iter().map(|value| Ok(self.factor * value.as_f64().context("seconds that are no number")?)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: our training step on the CPU against PyTorch's, interleaved in one run.
 
 mod child;
+mod layers;
 mod options;
 mod peak;
 mod report;
@@ -23,6 +24,7 @@ cargo xtask bench cpu [options]
   --workloads abcd    which                           --threads 1,2   how many threads, one after the other
   --rounds 5          rounds of about a second each   --core 0        the first core to pin to
   --isa avx2|avx512   for both sides                  --bf16          the peer under bfloat16 autocast
+  --cpu-time          leave out the time that a process waits for its core, on a machine with others (one thread)
   --layers            single convolutions instead of steps; with --step both
   --markdown FILE     write the tables there as well";
 
@@ -44,6 +46,9 @@ fn cpu(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     report.about_machine();
     if options.step {
         step::measure(options, report)?;
+    }
+    if options.layers {
+        layers::measure(options, report)?;
     }
     Ok(())
 }

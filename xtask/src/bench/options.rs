@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) layers: bool,
     pub(crate) iteration: bool,
     pub(crate) step: bool,
+    /// Times leave out what a process waited for a core.
+    pub(crate) cpu_time: bool,
     /// The peer computes under bfloat16 autocast.
     pub(crate) bf16: bool,
     pub(crate) markdown: Option<PathBuf>,
@@ -37,6 +39,7 @@ impl Options {
             layers: false,
             iteration: false,
             step: false,
+            cpu_time: false,
             bf16: false,
             markdown: None,
             isa: None,
@@ -58,9 +61,13 @@ impl Options {
                 "--layers" => options.layers = true,
                 "--iteration" => options.iteration = true,
                 "--step" => options.step = true,
+                "--cpu-time" => options.cpu_time = true,
                 "--bf16" => options.bf16 = true,
                 other => bail!("bench has no option {other}: see `cargo xtask bench`"),
             }
+        }
+        if options.cpu_time && options.threads != [1] {
+            bail!("--cpu-time is for one thread: how threads that wait hold up each other cannot be told");
         }
         options.step |= !(options.layers || options.iteration);
         Ok(options)
@@ -75,7 +82,7 @@ impl Options {
             .stderr(Stdio::null())
             .status()
             .is_ok_and(|status| status.success());
-        Placement { threads, cores: usable.then_some(cores), isa: self.isa.clone() }
+        Placement { threads, cores: usable.then_some(cores), isa: self.isa.clone(), cpu_time: self.cpu_time }
     }
 }
 
@@ -84,6 +91,7 @@ pub(crate) struct Placement {
     pub(crate) threads: usize,
     cores: Option<String>,
     isa: Option<String>,
+    pub(crate) cpu_time: bool,
 }
 
 impl Placement {
@@ -99,7 +107,8 @@ impl Placement {
             self.cores.as_ref().map_or("not pinned: there is no taskset for these cores".to_owned(), |cores| {
                 format!("pinned to core{plural} {cores}")
             });
-        format!("{} thread{plural}, {pinned}", self.threads)
+        let clock = if self.cpu_time { ", times on the core" } else { "" };
+        format!("{} thread{plural}, {pinned}{clock}", self.threads)
     }
 
     /// Each side reads its own names.
