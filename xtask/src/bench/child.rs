@@ -24,10 +24,10 @@ pub(crate) struct Child {
 /// An answer.
 pub(crate) struct Answer {
     pub(crate) value: Value,
-    /// Share of the time that a thread of the process was ready to run but had no core.
+    /// Share of the time that threads of the process were ready to run but had no core; above 1 where several waited.
     pub(crate) waited: f64,
-    /// What the seconds are multiplied by.
-    factor: f64,
+    /// Seconds of work on a core, where that is what is asked for.
+    worked: Option<f64>,
 }
 
 impl Child {
@@ -67,12 +67,12 @@ impl Child {
 
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&mut self, question: &str) -> anyhow::Result<Answer> {
-        let (start, waited) = (Instant::now(), self.waiting_seconds());
+        let (start, before) = (Instant::now(), self.scheduled());
         writeln!(self.input, "{question}").with_context(|| format!("{} has ended", self.name))?;
         let value = self.answer()?;
-        let waited = (self.waiting_seconds() - waited) / start.elapsed().as_secs_f64();
-        let factor = if self.cpu_time { 1.0 - waited } else { 1.0 };
-        Ok(Answer { value, waited, factor })
+        let (elapsed, after) = (start.elapsed().as_secs_f64(), self.scheduled());
+        let worked = self.cpu_time.then_some(after[0] - before[0]);
+        Ok(Answer { value, waited: (after[1] - before[1]) / elapsed, worked })
     }
 
     /// The most memory that the process has held, in MiB; `None` where the system does not tell.
@@ -91,26 +91,33 @@ impl Child {
         serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", self.name))
     }
 
-    /// Seconds that threads of the process have waited for a core since they started.
-    fn waiting_seconds(&self) -> f64 {
-        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.process.id())) else { return 0.0 };
-        let waited = |path: std::path::PathBuf| {
-            let numbers = std::fs::read_to_string(path.join("schedstat")).ok()?;
-            numbers.split_whitespace().nth(1)?.parse::<f64>().ok()
-        };
-        threads.filter_map(|thread| waited(thread.ok()?.path())).sum::<f64>() / 1e9
+    /// Seconds that the process's threads have worked on a core, and waited for one, since they started.
+    fn scheduled(&self) -> [f64; 2] {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.process.id())) else { return [0.0; 2] };
+        let mut sums = [0.0; 2];
+        for thread in threads.flatten() {
+            let numbers = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            for (sum, number) in sums.iter_mut().zip(numbers.split_whitespace()) {
+                *sum += number.parse().unwrap_or(0.0) / 1e9;
+            }
+        }
+        sums
     }
 }
 
 impl Answer {
-    /// The list `seconds`; an error where it is missing, or the loss is no finite number.
+    /// The list `seconds`, or the work on the core for each of them on average; an error where the list is missing, or the
+    /// loss is no finite number.
     pub(crate) fn seconds(&self) -> anyhow::Result<Vec<f64>> {
         let loss = &self.value["loss"];
         if !loss.is_null() && !loss.as_f64().is_some_and(f64::is_finite) {
             bail!("the loss is {loss}");
         }
         let seconds = self.value["seconds"].as_array().context("an answer without seconds")?;
-        seconds.iter().map(|value| Ok(self.factor * value.as_f64().context("seconds that are no number")?)).collect()
+        match self.worked {
+            Some(worked) => Ok(vec![worked / seconds.len() as f64]),
+            None => seconds.iter().map(|value| value.as_f64().context("seconds that are no number")).collect(),
+        }
     }
 }
 

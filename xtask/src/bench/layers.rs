@@ -84,6 +84,10 @@ fn table(
 /// Seconds of one run on each side: the median over turns of each turn's best, which neighbours disturb least.
 fn rounds(children: &mut [Child], question: &str, rounds: usize) -> anyhow::Result<Vec<f64>> {
     let mut turns = vec![Vec::new(); children.len()];
+    for child in &mut *children {
+        // The first answer makes the arrays.
+        child.ask(question)?;
+    }
     for _ in 0..rounds {
         for (child, turns) in children.iter_mut().zip(&mut turns) {
             turns.push(child.ask(question)?.seconds()?.into_iter().fold(f64::INFINITY, f64::min));

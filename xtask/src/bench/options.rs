@@ -18,7 +18,7 @@ pub(crate) struct Options {
     pub(crate) layers: bool,
     pub(crate) iteration: bool,
     pub(crate) step: bool,
-    /// Times leave out what a process waited for a core.
+    /// Times are those of work on a core, without the wait for one.
     pub(crate) cpu_time: bool,
     /// The peer computes under bfloat16 autocast.
     pub(crate) bf16: bool,
@@ -67,7 +67,7 @@ impl Options {
             }
         }
         if options.cpu_time && options.threads != [1] {
-            bail!("--cpu-time is for one thread: how threads that wait hold up each other cannot be told");
+            bail!("--cpu-time is for one thread: of several it would tell the sum");
         }
         options.step |= !(options.layers || options.iteration);
         Ok(options)
