@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: our training step on the CPU against PyTorch's, interleaved in one run.
 
 mod child;
+mod gradients;
 mod layers;
 mod options;
 mod peak;
@@ -26,7 +27,10 @@ cargo xtask bench cpu [options]
   --isa avx2|avx512   for both sides                  --bf16          the peer under bfloat16 autocast
   --cpu-time          leave out the time that a process waits for its core, on a machine with others (one thread)
   --layers            single convolutions instead of steps; with --step both
-  --markdown FILE     write the tables there as well";
+  --markdown FILE     write the tables there as well
+
+cargo xtask bench gradients --peer-python PATH [--isa avx2|avx512] [--markdown FILE]
+  How far the gradients of whole networks are from those in double precision, ours and PyTorch's f32.";
 
 /// Everything that `cargo xtask bench` does.
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -35,6 +39,14 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
             let options = Options::read(&arguments[1..])?;
             let mut report = Report::new();
             cpu(&options, &mut report)?;
+            report.save(options.markdown.as_deref())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("gradients") => {
+            let options = Options::read(&arguments[1..])?;
+            let mut report = Report::new();
+            report.about_machine();
+            gradients::measure(&options, &mut report)?;
             report.save(options.markdown.as_deref())?;
             Ok(ExitCode::SUCCESS)
         }
