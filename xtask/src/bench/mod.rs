@@ -2,6 +2,7 @@
 
 mod child;
 mod gradients;
+mod iteration;
 mod layers;
 mod options;
 mod peak;
@@ -26,7 +27,10 @@ cargo xtask bench cpu [options]
   --rounds 5          rounds of about a second each   --core 0        the first core to pin to
   --isa avx2|avx512   for both sides                  --bf16          the peer under bfloat16 autocast
   --cpu-time          leave out the time that a process waits for its core, on a machine with others (one thread)
-  --layers            single convolutions instead of steps; with --step both
+  --layers            single convolutions instead of steps
+  --iteration         whole iterations of Online Deep Clustering (a, b, c) instead of steps; needs ODC_TEST_DATA, and of
+                      the peer what tests/golden/make needs
+  --step              steps as well as --layers or --iteration
   --markdown FILE     write the tables there as well
 
 cargo xtask bench gradients --peer-python PATH [--isa avx2|avx512] [--markdown FILE]
@@ -61,6 +65,9 @@ fn cpu(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     }
     if options.layers {
         layers::measure(options, report)?;
+    }
+    if options.iteration {
+        iteration::measure(options, report)?;
     }
     Ok(())
 }
