@@ -116,6 +116,8 @@ impl Placement {
         let mut all: Vec<_> = ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
             .map(|name| (name, self.threads.to_string()))
             .to_vec();
+        // A benchmark leaves no compiled scripts behind.
+        all.push(("PYTHONDONTWRITEBYTECODE", "1".to_owned()));
         if let Some(isa) = &self.isa {
             all.push(("ODC_SIMD", isa.clone()));
             let theirs = if isa == "avx2" { "AVX2" } else { "AVX512_CORE_BF16" };
