@@ -1,11 +1,13 @@
 //! `cargo xtask <command>`: commands for users go to `odc` built in release mode; commands for developers stay here.
 
+mod bench;
+mod build;
+
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 fn main() -> ExitCode {
     match run(std::env::args_os().skip(1).collect()) {
@@ -22,7 +24,8 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let command = arguments.first().map(|command| command.to_string_lossy().into_owned()).unwrap_or_default();
     match command.as_str() {
         "train" | "eval-linear" | "eval-knn" | "extract" | "assign" | "info" => hand_over_to_odc(&arguments),
-        "ci" => run_to_the_end(Command::new(root().join(".ci/run"))),
+        "ci" => run_to_the_end(Command::new(build::root().join(".ci/run"))),
+        "bench" => bench::run(&arguments[1..]),
         "golden" => say(GOLDEN),
         "" | "help" | "--help" | "-h" => say(HELP),
         other => {
@@ -45,6 +48,7 @@ Learn image features without labels (each runs the program `odc`, built in relea
 
 For developers:
   ci           what every change must pass: formatting, lints, all tests
+  bench        how fast the training step is, against PyTorch's where there is one: bench cpu
   golden       how the golden files are made again
 
 Start with:  cargo xtask train";
@@ -61,35 +65,10 @@ The two image cases need a CIFAR-10 parquet file and a photograph; all others ne
 
 /// Builds `odc` in release mode and becomes it: its exit code, its terminal and its Ctrl-C are those of this process.
 fn hand_over_to_odc(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-    let mut odc = Command::new(build_odc()?);
+    let mut odc = Command::new(build::program(&["--package", "odc-cli"], "odc")?);
     // `odc` then says `cargo xtask` where it proposes a next command.
     odc.args(arguments).env("ODC_CALLED_AS", "cargo xtask");
     become_process(odc)
-}
-
-/// The path of the release build of `odc`, made now if it is not there or old.
-fn build_odc() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["build", "--release", "--package", "odc-cli", "--message-format", "json-render-diagnostics"])
-        .arg("--manifest-path")
-        .arg(root().join("Cargo.toml"))
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("odc could not be built: see cargo's messages above");
-    }
-    executable(&output.stdout).context("cargo built odc but did not say where it is")
-}
-
-/// The program among cargo's messages, one JSON object a line.
-fn executable(messages: &[u8]) -> Option<PathBuf> {
-    let lines = messages.split(|byte| *byte == b'\n');
-    lines.filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok()).find_map(|message| {
-        let of_odc = message["target"]["name"] == "odc";
-        message["executable"].as_str().filter(|_| of_odc).map(PathBuf::from)
-    })
 }
 
 #[cfg(unix)]
@@ -110,27 +89,8 @@ fn run_to_the_end(mut command: Command) -> anyhow::Result<ExitCode> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-}
-
 fn say(text: &str) -> anyhow::Result<ExitCode> {
     // A reader that has gone away is no failure.
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_program_is_found_among_cargo_s_messages() {
-        let messages = br#"{"reason":"compiler-artifact","target":{"name":"odc_data"},"executable":null}
-{"reason":"compiler-artifact","target":{"name":"odc"},"executable":"/somewhere/release/odc"}
-{"reason":"build-finished","success":true}
-"#;
-        assert_eq!(executable(messages), Some(PathBuf::from("/somewhere/release/odc")));
-        assert_eq!(executable(b"{}\n"), None);
-    }
 }
