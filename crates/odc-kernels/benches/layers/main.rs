@@ -9,7 +9,7 @@ mod peak;
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
-use odc_kernels::convolution::{ConvolutionShape, backward_data, backward_weight, forward};
+use odc_kernels::convolution::{ConvolutionShape, Execution, backward_data, backward_weight, forward};
 use odc_kernels::{Window, random};
 
 /// Whatever goes wrong ends the program.
@@ -68,9 +68,9 @@ impl Layer {
 
     fn time(&mut self, pass: &str) -> Result<Vec<f64>> {
         match pass {
-            "forward" => Ok(times(|| forward(&self.shape, &self.x, &self.weight, &mut self.y))),
-            "backward_data" => Ok(times(|| backward_data(&self.shape, &self.weight, &self.dy, &mut self.dx))),
-            "backward_weight" => Ok(times(|| backward_weight(&self.shape, &self.x, &self.dy, &mut self.dweight))),
+            "forward" => Ok(times(|| forward(Execution::default(), &self.shape, &self.x, &self.weight, &mut self.y))),
+            "backward_data" => Ok(times(|| backward_data(Execution::default(), &self.shape, &self.weight, &self.dy, &mut self.dx))),
+            "backward_weight" => Ok(times(|| backward_weight(Execution::default(), &self.shape, &self.x, &self.dy, &mut self.dweight))),
             other => Err(format!("there is no pass {other:?}").into()),
         }
     }
