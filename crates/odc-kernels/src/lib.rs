@@ -8,7 +8,7 @@
 //!
 //! Every fast kernel has a readable twin in [`plain`], the judge of its tests.
 
-#![allow(unsafe_code, reason = "the gemm crate takes raw pointers; each block argues its bounds and aliasing")]
+#![allow(unsafe_code, reason = "raw pointers, vector instructions, memory; each block argues its bounds and aliasing")]
 
 pub mod batch_norm;
 pub mod convolution;
@@ -16,14 +16,18 @@ pub mod cross_entropy;
 pub mod elementwise;
 mod error;
 pub mod matrix;
+pub mod memory;
 mod nearest;
 pub mod plain;
 pub mod pooling;
 pub mod random;
 pub mod sgd;
+pub mod simd;
+mod vectorized;
 mod window;
 
 pub use error::ShapeError;
 pub use matrix::{Matrix, matrix_multiply};
 pub use nearest::{nearest_by_distance, nearest_by_dot_product, normalize_rows};
+pub use vectorized::with_level;
 pub use window::Window;
