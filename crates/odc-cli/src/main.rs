@@ -24,6 +24,11 @@ mod train_request;
 use std::process::ExitCode;
 
 use arguments::Command;
+use odc_kernels::memory::PoolAllocator;
+
+/// Training asks for the same large blocks at every step.
+#[global_allocator]
+static MEMORY: PoolAllocator = PoolAllocator::new();
 
 fn main() -> ExitCode {
     let command = arguments::parse();

@@ -11,12 +11,23 @@ pub(crate) const BLOCK: usize = 1 << 14;
 /// # Panics
 /// Where the lengths differ, as all functions of this module.
 pub fn relu(x: &[f32], y: &mut [f32]) {
-    map(x, y, |x| if x > 0.0 { x } else { 0.0 });
+    // Not `max`: what is no number stays none, as in PyTorch.
+    map(x, y, |x| if x < 0.0 { 0.0 } else { x });
 }
 
 /// `dx = dy` where the result `y` of [`relu`] is positive, else 0.
 pub fn relu_backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    map_two(y, dy, dx, |y, dy| if y > 0.0 { dy } else { 0.0 });
+    map_two(y, dy, dx, |y, dy| if y <= 0.0 { 0.0 } else { dy });
+}
+
+/// `y += x`.
+pub fn add_assign(y: &mut [f32], x: &[f32]) {
+    assert_eq!(x.len(), y.len(), "lengths");
+    y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    });
 }
 
 /// `y = a + b`.

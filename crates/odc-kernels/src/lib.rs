@@ -8,7 +8,7 @@
 //!
 //! Every fast kernel has a readable twin in [`plain`], the judge of its tests.
 
-#![allow(unsafe_code, reason = "vector instructions and addresses; each block argues its bounds and aliasing")]
+#![allow(unsafe_code, reason = "raw pointers, vector instructions, memory; each block argues its bounds and aliasing")]
 
 pub mod batch_norm;
 pub mod convolution;
@@ -17,6 +17,7 @@ mod disjoint;
 pub mod elementwise;
 mod error;
 pub mod matrix;
+pub mod memory;
 mod nearest;
 pub mod plain;
 pub mod pooling;
@@ -25,9 +26,11 @@ mod scratch;
 pub mod sgd;
 pub mod simd;
 mod tile;
+mod vectorized;
 mod window;
 
 pub use error::ShapeError;
 pub use matrix::{Matrix, matrix_multiply};
 pub use nearest::{nearest_by_distance, nearest_by_dot_product, normalize_rows};
+pub use vectorized::with_level;
 pub use window::Window;

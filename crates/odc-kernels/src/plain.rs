@@ -1,7 +1,9 @@
 //! Naive, readable twins of the fast kernels: the judges of their tests. Sums are in f64, nothing is blocked.
 
+use crate::batch_norm::{Gradient, Then};
 pub use crate::convolution::plain::{convolution_backward_data, convolution_backward_weight, convolution_forward};
 use crate::pooling::PoolingShape;
+use crate::sgd::SgdStep;
 
 /// Twin of [`crate::matrix_multiply`]: `a` is `[rows, inner]`, `b` is `[inner, columns]`, both row-major.
 pub fn matrix_multiply(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
@@ -46,23 +48,44 @@ pub fn batch_norm_statistics(x: &[f32], channels: usize, epsilon: f64) -> [Vec<f
 }
 
 /// Twin of [`crate::batch_norm::normalize`].
-pub fn batch_norm(x: &[f32], mean: &[f32], inverse_deviation: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+pub fn batch_norm(
+    x: &[f32],
+    mean: &[f32],
+    inverse_deviation: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    then: Then<'_>,
+) -> Vec<f32> {
     let channels = mean.len();
-    let normalized = x.iter().enumerate().map(|(index, &x)| {
+    let values = x.iter().enumerate().map(|(index, &x)| {
         let c = index % channels;
-        (x - mean[c]) * inverse_deviation[c] * weight[c] + bias[c]
+        let normalized = (x - mean[c]) * inverse_deviation[c] * weight[c] + bias[c];
+        match then {
+            Then::Nothing => normalized,
+            Then::Relu => normalized.max(0.0),
+            Then::AddRelu(residual) => (normalized + residual[index]).max(0.0),
+        }
     });
-    normalized.collect()
+    values.collect()
 }
 
-/// Twin of [`crate::batch_norm::backward_sums`] and [`crate::batch_norm::backward_train`]: gradients by x, weight, bias.
+/// The gradient by the normalised value, which is a residual's as well.
+pub fn masked(gradient: Gradient<'_>) -> Vec<f32> {
+    match gradient {
+        Gradient::Plain(dy) => dy.to_vec(),
+        Gradient::ThroughRelu { dy, y } => dy.iter().zip(y).map(|(&dy, &y)| if y > 0.0 { dy } else { 0.0 }).collect(),
+    }
+}
+
+/// Twin of the backward kernels of [`crate::batch_norm`] in training: gradients by x, weight, bias.
 pub fn batch_norm_backward(
     x: &[f32],
     mean: &[f32],
     inverse_deviation: &[f32],
     weight: &[f32],
-    dy: &[f32],
+    gradient: Gradient<'_>,
 ) -> [Vec<f32>; 3] {
+    let dy = masked(gradient);
     let channels = mean.len();
     let count = (x.len() / channels) as f64;
     let normalized = |i: usize| f64::from(x[i] - mean[i % channels]) * f64::from(inverse_deviation[i % channels]);
@@ -80,7 +103,7 @@ pub fn batch_norm_backward(
     [dx.collect(), narrow(dw), narrow(db)]
 }
 
-/// Twin of [`crate::pooling::max_positions`] and [`crate::pooling::max_pool`]: for each output the index of its input.
+/// Twin of [`crate::pooling::max_pool`]: for each output the index of its input.
 pub fn max_pool_sources(shape: &PoolingShape, input: &[f32]) -> Vec<usize> {
     let (window, channels) = (shape.window(), shape.channels());
     let mut sources = Vec::with_capacity(shape.output_len());
@@ -97,7 +120,7 @@ pub fn max_pool_sources(shape: &PoolingShape, input: &[f32]) -> Vec<usize> {
                                 continue;
                             }
                             let index = ((image * window.height() + y) * window.width() + x) * channels + channel;
-                            if best.is_none_or(|best| input[index] > input[best]) {
+                            if best.is_none_or(|best| input[index] > input[best] || input[index].is_nan()) {
                                 best = Some(index);
                             }
                         }
@@ -126,6 +149,14 @@ pub fn cross_entropy(logits: &[f32], labels: &[u32], weights: &[f32]) -> (f32, V
         }
     }
     (loss as f32, gradient)
+}
+
+/// Twin of [`crate::sgd::descend`]: the new parameter and velocity.
+pub fn descend(step: SgdStep, gradient: &[f32], parameter: &[f32], velocity: &[f32]) -> [Vec<f32>; 2] {
+    let SgdStep { learning_rate, momentum, weight_decay } = step;
+    let numbers = gradient.iter().zip(parameter).zip(velocity);
+    let velocity = numbers.map(|((g, p), v)| momentum * v + (g + weight_decay * p)).collect::<Vec<_>>();
+    [parameter.iter().zip(&velocity).map(|(p, v)| p - learning_rate * v).collect(), velocity]
 }
 
 fn lowest(rows: &[f32], centroids: &[f32], dim: usize, score: impl Fn(&[f32], &[f32]) -> f64) -> Vec<u32> {

@@ -1,5 +1,6 @@
 //! Max pooling with remembered positions, and the global average.
 
+use crate::vectorized::{current_level, vectorized};
 use crate::{ShapeError, Window};
 use rayon::prelude::*;
 
@@ -56,65 +57,22 @@ impl PoolingShape {
     }
 }
 
-/// For each output the window cell (ky · kernel width + kx) that holds the largest input: the first of equals; a NaN is
-/// larger than any number, as in PyTorch.
+/// The largest input under each window, and the window cell (ky · kernel width + kx) that holds it: the first of equals; a
+/// NaN is larger than any number, as in PyTorch.
 ///
 /// # Panics
 /// Where a slice has not the length that the shape says.
-pub fn max_positions(shape: &PoolingShape, input: &[f32], positions: &mut [u8]) {
+pub fn max_pool(shape: &PoolingShape, input: &[f32], output: &mut [f32], positions: &mut [u8]) {
     assert_eq!(input.len(), shape.input_len(), "input of {shape:?}");
-    assert_eq!(positions.len(), shape.output_len(), "positions of {shape:?}");
-    let window = &shape.window;
-    let channels = shape.channels;
-    positions.par_chunks_mut(window.out_width() * channels).enumerate().for_each(|(row, positions)| {
-        let mut largest = vec![0.0_f32; channels];
-        let mut cells = vec![0_u32; channels];
-        for (ox, positions) in positions.chunks_exact_mut(channels).enumerate() {
-            let mut first = true;
-            for (cell, pixel) in window_pixels(shape, row, ox) {
-                let input = &input[pixel * channels..][..channels];
-                if first {
-                    largest.copy_from_slice(input);
-                    cells.fill(cell);
-                    first = false;
-                    continue;
-                }
-                for ((largest, cells), &x) in largest.iter_mut().zip(&mut cells).zip(input) {
-                    let wins = x > *largest || x.is_nan();
-                    *largest = if wins { x } else { *largest };
-                    *cells = if wins { cell } else { *cells };
-                }
-            }
-            for (position, &cell) in positions.iter_mut().zip(&cells) {
-                *position = cell as u8;
-            }
-        }
-    });
-}
-
-/// `output` = the inputs at the remembered positions.
-///
-/// # Panics
-/// Where a slice has not the length that the shape says, or a position lies in padding.
-pub fn max_pool(shape: &PoolingShape, input: &[f32], positions: &[u8], output: &mut [f32]) {
-    assert_eq!(input.len(), shape.input_len(), "input of {shape:?}");
-    assert_eq!(positions.len(), shape.output_len(), "positions of {shape:?}");
     assert_eq!(output.len(), shape.output_len(), "output of {shape:?}");
-    let window = &shape.window;
-    let channels = shape.channels;
-    let line = window.out_width() * channels;
-    output.par_chunks_mut(line).zip(positions.par_chunks(line)).enumerate().for_each(|(row, (output, positions))| {
-        let image = row / window.out_height() * window.height();
-        let top = row % window.out_height() * window.stride();
-        for (index, (output, &position)) in output.iter_mut().zip(positions).enumerate() {
-            let (ox, channel) = (index / channels, index % channels);
-            let (ky, kx) =
-                (usize::from(position) / window.kernel_width(), usize::from(position) % window.kernel_width());
-            let y = top + ky - window.padding();
-            let x = ox * window.stride() + kx - window.padding();
-            *output = input[((image + y) * window.width() + x) * channels + channel];
-        }
-    });
+    assert_eq!(positions.len(), shape.output_len(), "positions of {shape:?}");
+    let level = current_level();
+    let line = shape.window.out_width() * shape.channels;
+    output.par_chunks_mut(line).zip(positions.par_chunks_mut(line)).enumerate().for_each(
+        |(row, (output, positions))| {
+            max_pool_line(level, shape, row, input, output, positions);
+        },
+    );
 }
 
 /// The gradient by the input: each input gathers from the windows whose largest it was.
@@ -125,31 +83,9 @@ pub fn max_pool_backward(shape: &PoolingShape, positions: &[u8], output_gradient
     assert_eq!(positions.len(), shape.output_len(), "positions of {shape:?}");
     assert_eq!(output_gradient.len(), shape.output_len(), "output gradient of {shape:?}");
     assert_eq!(input_gradient.len(), shape.input_len(), "input gradient of {shape:?}");
-    let window = &shape.window;
-    let channels = shape.channels;
-    // The windows o with o · stride ≤ position + padding < o · stride + kernel.
-    let windows = |position: usize, kernel: usize, count: usize| {
-        let end = position + window.padding();
-        let first = (end + 1).saturating_sub(kernel).div_ceil(window.stride());
-        first..(end / window.stride() + 1).min(count)
-    };
-    input_gradient.par_chunks_mut(window.width() * channels).enumerate().for_each(|(row, gradient)| {
-        let (image, y) = (row / window.height(), row % window.height());
-        for (x, gradient) in gradient.chunks_exact_mut(channels).enumerate() {
-            gradient.fill(0.0);
-            for oy in windows(y, window.kernel_height(), window.out_height()) {
-                for ox in windows(x, window.kernel_width(), window.out_width()) {
-                    let ky = y + window.padding() - oy * window.stride();
-                    let kx = x + window.padding() - ox * window.stride();
-                    let cell = (ky * window.kernel_width() + kx) as u8;
-                    let start = ((image * window.out_height() + oy) * window.out_width() + ox) * channels;
-                    let from = output_gradient[start..start + channels].iter().zip(&positions[start..start + channels]);
-                    for (gradient, (&from, &position)) in gradient.iter_mut().zip(from) {
-                        *gradient += if position == cell { from } else { 0.0 };
-                    }
-                }
-            }
-        }
+    let level = current_level();
+    input_gradient.par_chunks_mut(shape.window.width() * shape.channels).enumerate().for_each(|(row, gradient)| {
+        max_pool_backward_line(level, shape, row, positions, output_gradient, gradient);
     });
 }
 
@@ -159,13 +95,10 @@ pub fn max_pool_backward(shape: &PoolingShape, positions: &[u8], output_gradient
 /// Where the lengths do not fit.
 pub fn global_average(input: &[f32], pixels: usize, channels: usize, output: &mut [f32]) {
     assert_eq!(input.len(), output.len() * pixels, "input of a global average over {pixels} pixels");
+    let level = current_level();
     output.par_chunks_mut(channels).zip(input.par_chunks(pixels * channels)).for_each(|(output, input)| {
         let mut sums = vec![0.0_f64; channels];
-        for pixel in input.chunks_exact(channels) {
-            for (sum, &x) in sums.iter_mut().zip(pixel) {
-                *sum += f64::from(x);
-            }
-        }
+        add_pixels(level, input, &mut sums);
         for (output, sum) in output.iter_mut().zip(sums) {
             *output = (sum / pixels as f64) as f32;
         }
@@ -181,24 +114,100 @@ pub fn global_average_backward(output_gradient: &[f32], pixels: usize, channels:
     let share = 1.0 / pixels as f32;
     let images = output_gradient.par_chunks(channels);
     input_gradient.par_chunks_mut(pixels * channels).zip(images).for_each(|(gradient, from)| {
-        for pixel in gradient.chunks_exact_mut(channels) {
-            for (gradient, &from) in pixel.iter_mut().zip(from) {
-                *gradient = from * share;
-            }
+        let (first, others) = gradient.split_at_mut(channels);
+        for (gradient, &from) in first.iter_mut().zip(from) {
+            *gradient = from * share;
         }
+        others.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(first));
     });
 }
 
-/// The cells of a window that lie inside the image: (cell, pixel), pixels counted over all images. `row` is the row of
+vectorized! {
+    /// One line of windows; `row` is its number over all images.
+    fn max_pool_line(shape: &PoolingShape, row: usize, input: &[f32], output: &mut [f32], positions: &mut [u8]) {
+        let channels = shape.channels;
+        let windows = output.chunks_exact_mut(channels).zip(positions.chunks_exact_mut(channels));
+        for (ox, (output, positions)) in windows.enumerate() {
+            let mut first = true;
+            for (cell, pixel) in window_pixels(shape, row, ox) {
+                let input = &input[pixel * channels..][..channels];
+                if first {
+                    output.copy_from_slice(input);
+                    positions.fill(cell);
+                    first = false;
+                    continue;
+                }
+                for ((largest, position), &x) in output.iter_mut().zip(&mut *positions).zip(input) {
+                    // `|` and no `||`: a branch would keep the loop from being vectorised.
+                    let wins = (x > *largest) | x.is_nan();
+                    *largest = if wins { x } else { *largest };
+                    *position = if wins { cell } else { *position };
+                }
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// One line of pixels; `row` is its number over all images.
+    fn max_pool_backward_line(
+        shape: &PoolingShape,
+        row: usize,
+        positions: &[u8],
+        output_gradient: &[f32],
+        input_gradient: &mut [f32],
+    ) {
+        let (window, channels) = (&shape.window, shape.channels);
+        let (image, y) = (row / window.height(), row % window.height());
+        for (x, gradient) in input_gradient.chunks_exact_mut(channels).enumerate() {
+            gradient.fill(0.0);
+            for oy in windows_over(window, y, window.kernel_height(), window.out_height()) {
+                for ox in windows_over(window, x, window.kernel_width(), window.out_width()) {
+                    let ky = y + window.padding() - oy * window.stride();
+                    let kx = x + window.padding() - ox * window.stride();
+                    let cell = (ky * window.kernel_width() + kx) as u8;
+                    let start = ((image * window.out_height() + oy) * window.out_width() + ox) * channels;
+                    let from = output_gradient[start..][..channels].iter().zip(&positions[start..][..channels]);
+                    for (gradient, (&from, &position)) in gradient.iter_mut().zip(from) {
+                        *gradient += if position == cell { from } else { 0.0 };
+                    }
+                }
+            }
+        }
+    }
+}
+
+vectorized! {
+    fn add_pixels(input: &[f32], sums: &mut [f64]) {
+        for pixel in input.chunks_exact(sums.len()) {
+            for (sum, &x) in sums.iter_mut().zip(pixel) {
+                *sum += f64::from(x);
+            }
+        }
+    }
+}
+
+/// The windows o that cover a position: o · stride ≤ position + padding < o · stride + kernel.
+#[inline(always)]
+fn windows_over(window: &Window, position: usize, kernel: usize, count: usize) -> std::ops::Range<usize> {
+    let end = position + window.padding();
+    let first = (end + 1).saturating_sub(kernel).div_ceil(window.stride());
+    first..(end / window.stride() + 1).min(count)
+}
+
+/// The cells of a window that lie inside the image: (cell, pixel), pixels counted over all images. `row` is the line of
 /// windows over all images, `ox` the window in it.
-fn window_pixels(shape: &PoolingShape, row: usize, ox: usize) -> impl Iterator<Item = (u32, usize)> {
+#[inline(always)]
+fn window_pixels(shape: &PoolingShape, row: usize, ox: usize) -> impl Iterator<Item = (u8, usize)> {
     let window = shape.window;
     let image = row / window.out_height() * window.height();
-    let top = row % window.out_height() * window.stride();
-    let left = ox * window.stride();
-    (0..window.kernel_area()).filter_map(move |cell| {
-        let y = (top + cell / window.kernel_width()).wrapping_sub(window.padding());
-        let x = (left + cell % window.kernel_width()).wrapping_sub(window.padding());
-        (y < window.height() && x < window.width()).then(|| (cell as u32, (image + y) * window.width() + x))
+    let (top, left) = (row % window.out_height() * window.stride(), ox * window.stride());
+    let inside = move |start: usize, kernel: usize, side: usize| {
+        window.padding().saturating_sub(start)..kernel.min(side + window.padding() - start)
+    };
+    inside(top, window.kernel_height(), window.height()).flat_map(move |ky| {
+        let line = (image + top + ky - window.padding()) * window.width() + left;
+        inside(left, window.kernel_width(), window.width())
+            .map(move |kx| ((ky * window.kernel_width() + kx) as u8, line + kx - window.padding()))
     })
 }

@@ -57,18 +57,16 @@ impl Block {
     /// # Shapes
     /// `[N, H, W, inputs]` → `[N, ⌈H / stride⌉, ⌈W / stride⌉, outputs]`
     pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        let shortcut = match &self.shortcut {
+            Some((convolution, norm)) => norm.forward(&convolution.forward(x, pass)?, pass)?,
+            None => x.clone(),
+        };
         let mut y = x.clone();
         for (position, (convolution, norm)) in self.residual.iter().enumerate() {
-            if position > 0 {
-                y = odc_ops::relu(&y)?;
-            }
-            y = norm.forward(&convolution.forward(&y, pass)?, pass)?;
+            let is_last = position + 1 == self.residual.len();
+            y = norm.forward_relu(&convolution.forward(&y, pass)?, is_last.then_some(&shortcut), pass)?;
         }
-        let sum = match &self.shortcut {
-            Some((convolution, norm)) => odc_ops::add(&y, &norm.forward(&convolution.forward(x, pass)?, pass)?)?,
-            None => odc_ops::add(&y, x)?,
-        };
-        odc_ops::relu(&sum)
+        Ok(y)
     }
 }
 

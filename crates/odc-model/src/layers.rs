@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use candle_core::{Result, Tensor, Var, bail};
-use odc_ops::ConvolutionMethod;
+use odc_ops::{BatchStatistics, ConvolutionMethod};
 
 use crate::builder::Builder;
 use crate::pass::Pass;
@@ -100,14 +100,44 @@ impl BatchNorm {
     /// # Errors
     /// In training, where the batch has one value per channel: it has no variance.
     pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
-        let weight = self.affine.as_ref().map(|affine| pass.parameter(&affine.weight));
-        let bias = self.affine.as_ref().map(|affine| pass.parameter(&affine.bias));
+        let (weight, bias) = self.affine_in(pass);
+        let (weight, bias) = (weight.as_ref(), bias.as_ref());
+        let Some(momentum) = self.momentum(x, pass)? else {
+            let (mean, variance) = self.running();
+            return odc_ops::batch_norm_eval(x, weight, bias, &mean, &variance, EPSILON);
+        };
+        let (y, batch) = odc_ops::batch_norm_train(x, weight, bias, EPSILON)?;
+        self.record(&batch, momentum)?;
+        Ok(y)
+    }
+
+    /// `relu(norm(x))` or, with a residual, `relu(norm(x) + residual)`, in one pass over memory; as
+    /// [`BatchNorm::forward`] otherwise.
+    pub(crate) fn forward_relu(&self, x: &Tensor, residual: Option<&Tensor>, pass: Pass) -> Result<Tensor> {
+        let (weight, bias) = self.affine_in(pass);
+        let (weight, bias) = (weight.as_ref(), bias.as_ref());
+        let Some(momentum) = self.momentum(x, pass)? else {
+            let (mean, variance) = self.running();
+            return odc_ops::batch_norm_relu_eval(x, weight, bias, residual, &mean, &variance, EPSILON);
+        };
+        let (y, batch) = odc_ops::batch_norm_relu_train(x, weight, bias, residual, EPSILON)?;
+        self.record(&batch, momentum)?;
+        Ok(y)
+    }
+
+    fn affine_in(&self, pass: Pass) -> (Option<Tensor>, Option<Tensor>) {
+        let affine = self.affine.as_ref();
+        (affine.map(|affine| pass.parameter(&affine.weight)), affine.map(|affine| pass.parameter(&affine.bias)))
+    }
+
+    fn running(&self) -> (Tensor, Tensor) {
+        (self.running_mean.as_detached_tensor(), self.running_variance.as_detached_tensor())
+    }
+
+    /// The share of the batch in the running statistics; `None` where they are used in its place.
+    fn momentum(&self, x: &Tensor, pass: Pass) -> Result<Option<f64>> {
         let momentum = match pass {
-            Pass::Eval => {
-                let mean = self.running_mean.as_detached_tensor();
-                let variance = self.running_variance.as_detached_tensor();
-                return odc_ops::batch_norm_eval(x, weight.as_ref(), bias.as_ref(), &mean, &variance, EPSILON);
-            }
+            Pass::Eval => return Ok(None),
             Pass::Train => self.momentum,
             Pass::Accumulate { earlier } => 1.0 / (earlier as f64 + 1.0),
         };
@@ -120,11 +150,14 @@ impl BatchNorm {
                 x.dims()
             );
         }
-        let (y, batch) = odc_ops::batch_norm_train(x, weight.as_ref(), bias.as_ref(), EPSILON)?;
+        Ok(Some(momentum))
+    }
+
+    fn record(&self, batch: &BatchStatistics, momentum: f64) -> Result<()> {
         odc_ops::update_running(&self.running_mean, &batch.mean, momentum)?;
         odc_ops::update_running(&self.running_variance, &batch.variance, momentum)?;
         self.batches_tracked.fetch_add(1, Ordering::Relaxed);
-        Ok(y)
+        Ok(())
     }
 }
 

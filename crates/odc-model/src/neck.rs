@@ -66,7 +66,7 @@ impl Neck {
     /// Where shapes do not fit, or training is given a single row.
     pub fn forward(&self, x: &Tensor, mode: Mode, dropout: Dropout<'_>) -> Result<Tensor> {
         let pass = Pass::from(mode);
-        let mut hidden = odc_ops::relu(&self.normed(x, pass)?)?;
+        let mut hidden = self.hidden(x, pass)?;
         if mode == Mode::Train {
             hidden = match dropout {
                 Dropout::Seed(seed) if self.config.dropout > 0.0 => {
@@ -79,8 +79,8 @@ impl Neck {
         odc_ops::relu(&self.fc1.forward(&hidden, pass)?)
     }
 
-    /// The hidden layer before relu; the last that touches running statistics.
-    pub(crate) fn normed(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
-        self.bn0.forward(&self.fc0.forward(x, pass)?, pass)
+    /// The hidden layer; the last that touches running statistics.
+    pub(crate) fn hidden(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        self.bn0.forward_relu(&self.fc0.forward(x, pass)?, None, pass)
     }
 }

@@ -68,7 +68,7 @@ impl Network {
     /// As [`Network::features`].
     pub fn accumulate_statistics(&self, images: &Tensor, earlier: u64) -> Result<()> {
         let pass = Pass::Accumulate { earlier };
-        self.neck.normed(&self.backbone.forward_pass(images, pass)?, pass)?;
+        self.neck.hidden(&self.backbone.forward_pass(images, pass)?, pass)?;
         Ok(())
     }
 }

@@ -126,8 +126,7 @@ impl ResNet {
                 images.dtype()
             );
         }
-        let y = self.norm.forward(&self.convolution.forward(images, pass)?, pass)?;
-        odc_ops::relu(&y)
+        self.norm.forward_relu(&self.convolution.forward(images, pass)?, None, pass)
     }
 
     fn pool(&self, map: &Tensor) -> Result<Tensor> {

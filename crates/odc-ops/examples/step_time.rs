@@ -3,10 +3,14 @@
 //! `step_time [width] [side] [batch] [stem: small|cifar|imagenet] [steps] [threads]`; defaults 16 32 128 small 10 1.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use odc_kernels::memory::PoolAllocator;
 use odc_kernels::random;
 use odc_ops::{ParameterGroup, Sgd};
 use std::io::Write;
 use std::time::Instant;
+
+#[global_allocator]
+static MEMORY: PoolAllocator = PoolAllocator::new();
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -52,7 +56,7 @@ fn time(width: usize, side: usize, batch: usize, stem: &str, steps: usize) -> Re
         }
     }
     times.sort();
-    writeln!(out, "median step {:?}", times[times.len() / 2])?;
+    writeln!(out, "median step {:?}, memory {:?}", times[times.len() / 2], MEMORY.usage())?;
     Ok(())
 }
 
@@ -78,32 +82,41 @@ impl Network {
         Ok(self.parameters[self.used - 1].clone())
     }
 
-    fn conv_norm(&mut self, x: &Tensor, channels: usize, kernel: usize, stride: usize) -> Result<Tensor> {
+    /// A convolution and the weight and bias of its batch norm.
+    fn convolution(&mut self, x: &Tensor, channels: usize, kernel: usize, stride: usize) -> Result<[Tensor; 3]> {
         let inputs = x.dim(3)?;
         let scale = (2.0 / (kernel * kernel * inputs) as f32).sqrt();
         let weight = self.parameter(&[kernel, kernel, inputs, channels], scale)?;
         let x = odc_ops::conv2d(x, &weight, stride, kernel / 2)?;
         let (gamma, beta) = (self.parameter(&[channels], 1.0)?, self.parameter(&[channels], 0.1)?);
-        Ok(odc_ops::batch_norm_train(&x, Some(&gamma), Some(&beta), 1e-5)?.0)
+        Ok([x, gamma.as_tensor().clone(), beta.as_tensor().clone()])
     }
 
     fn loss(&mut self, x: &Tensor, width: usize, stem: &str, labels: &Tensor, weights: &Tensor) -> Result<Tensor> {
+        let relu = |[x, gamma, beta]: [Tensor; 3], residual: Option<&Tensor>| -> Result<Tensor> {
+            Ok(odc_ops::batch_norm_relu_train(&x, Some(&gamma), Some(&beta), residual, 1e-5)?.0)
+        };
         let mut x = match stem {
             "imagenet" => {
-                let x = self.conv_norm(x, width, 7, 2)?;
-                odc_ops::max_pool2d(&odc_ops::relu(&x)?, 3, 2, 1)?
+                let x = self.convolution(x, width, 7, 2)?;
+                odc_ops::max_pool2d(&relu(x, None)?, 3, 2, 1)?
             }
-            "cifar" => odc_ops::relu(&self.conv_norm(x, width, 3, 1)?)?,
-            _ => odc_ops::relu(&self.conv_norm(x, width, 3, 2)?)?,
+            "cifar" => relu(self.convolution(x, width, 3, 1)?, None)?,
+            _ => relu(self.convolution(x, width, 3, 2)?, None)?,
         };
         for stage in 0..4 {
             for block in 0..2 {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let channels = width << stage;
-                let y = odc_ops::relu(&self.conv_norm(&x, channels, 3, stride)?)?;
-                let y = self.conv_norm(&y, channels, 3, 1)?;
-                let shortcut = if stride == 2 { self.conv_norm(&x, channels, 1, 2)? } else { x };
-                x = odc_ops::relu(&odc_ops::add(&y, &shortcut)?)?;
+                let y = relu(self.convolution(&x, channels, 3, stride)?, None)?;
+                let y = self.convolution(&y, channels, 3, 1)?;
+                let shortcut = if stride == 2 {
+                    let [x, gamma, beta] = self.convolution(&x, channels, 1, 2)?;
+                    odc_ops::batch_norm_train(&x, Some(&gamma), Some(&beta), 1e-5)?.0
+                } else {
+                    x
+                };
+                x = relu(y, Some(&shortcut))?;
             }
         }
         let x = odc_ops::global_average_pool(&x)?;

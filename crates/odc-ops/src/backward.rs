@@ -2,12 +2,12 @@
 //!
 //! candle's own `Tensor::backward` is right but dear: at every node it adds the gradient to a fresh tensor of zeros, on threads
 //! of its own that spin while they wait, whatever else the machine has to do. Here a gradient is passed on as it is, and two
-//! are added (by odc-kernels, in the current rayon pool) only where a tensor was used twice.
+//! are added (by odc-kernels, in the current rayon pool) only where a tensor was used twice, one into the other.
 //!
 //! candle tells nobody which operation made a tensor. So each operation of this crate notes its arguments when it is
 //! applied, under the id of its result; the note lives as long as the result's place in candle's graph.
 
-use crate::elementwise::sum;
+use crate::elementwise::{add_assign, sum};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, TensorId};
 use std::collections::{HashMap, HashSet};
@@ -21,24 +21,54 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 /// What the operations' gradients give.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let Some(steps) = steps(loss) else { return loss.backward() };
-    let mut gradients = HashMap::from([(loss.id(), loss.ones_like()?.detach())]);
+    let mut gradients = HashMap::from([(loss.id(), Part::shared(loss.ones_like()?.detach()))]);
     let mut store = GradStore::default();
     for (result, step) in steps {
-        let Some(gradient) = gradients.remove(&result.id()) else { continue };
-        for (argument, part) in step.arguments().iter().zip(step.backward(&result, &gradient)?) {
-            let Some(part) = part.filter(|_| argument.track_op()) else { continue };
+        let Some(Part { gradient, .. }) = gradients.remove(&result.id()) else { continue };
+        let parts = step.backward(&result, &gradient)?;
+        // Two arguments may be given one tensor.
+        let is_shared = |part: &Tensor| {
+            part.id() == gradient.id() || parts.iter().flatten().filter(|other| other.id() == part.id()).count() > 1
+        };
+        for (argument, part) in step.arguments().iter().zip(&parts) {
+            let Some(part) = part.as_ref().filter(|_| argument.track_op()) else { continue };
+            let part = Part { gradient: part.clone(), is_shared: is_shared(part) };
             let total = match gradients.remove(&argument.id()) {
-                Some(other) => sum(&other, &part)?,
+                Some(other) => other.plus(part)?,
                 None => part,
             };
             gradients.insert(argument.id(), total);
         }
     }
     // Whatever is left belongs to no step's result: to variables.
-    for (variable, gradient) in gradients {
-        store.insert_id(variable, gradient);
+    for (variable, part) in gradients {
+        store.insert_id(variable, part.gradient);
     }
     Ok(store)
+}
+
+/// A gradient on its way back.
+///
+/// The gradient that an operation gives is either the one it was given, or the only tensor that uses its storage. So a sum can be
+/// made in the storage of either part unless that part was passed on by an operation.
+struct Part {
+    gradient: Tensor,
+    is_shared: bool,
+}
+
+impl Part {
+    fn shared(gradient: Tensor) -> Self {
+        Self { gradient, is_shared: true }
+    }
+
+    fn plus(self, other: Self) -> Result<Self> {
+        let (a, b) = if self.is_shared { (other, self) } else { (self, other) };
+        if a.is_shared || !a.gradient.is_contiguous() {
+            return Ok(Self { gradient: sum(&a.gradient, &b.gradient)?, is_shared: false });
+        }
+        add_assign(&a.gradient, &b.gradient)?;
+        Ok(a)
+    }
 }
 
 /// Applies an operation and notes it for [`backward`].

@@ -21,7 +21,9 @@ mod sgd;
 mod slices;
 
 pub use backward::backward;
-pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, update_running};
+pub use batch_norm::{
+    BatchStatistics, batch_norm_eval, batch_norm_relu_eval, batch_norm_relu_train, batch_norm_train, update_running,
+};
 pub use conv2d::{conv2d, conv2d_by};
 pub use cross_entropy::weighted_cross_entropy;
 pub use dropout::{dropout, dropout_with_mask};

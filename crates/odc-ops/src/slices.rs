@@ -1,6 +1,7 @@
 //! From candle's CPU storage to plain slices and back.
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use odc_kernels::memory::unwritten;
 
 /// The elements of a contiguous tensor.
 pub(crate) fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
@@ -31,10 +32,10 @@ pub(crate) fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Res
     }
 }
 
-/// A new tensor's storage, filled by `fill`.
+/// A new tensor's storage; `fill` writes every element.
 pub(crate) fn filled(shape: impl Into<Shape>, fill: impl FnOnce(&mut [f32])) -> (CpuStorage, Shape) {
     let shape = shape.into();
-    let mut values = vec![0.0_f32; shape.elem_count()];
+    let mut values = unwritten(shape.elem_count());
     fill(&mut values);
     (CpuStorage::F32(values), shape)
 }

@@ -11,11 +11,16 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use odc_data::{Augmentation, Dataset, Loader, LoaderConfig, Subset, View};
 use odc_eval::ExtractionConfig;
+use odc_kernels::memory::PoolAllocator;
 use odc_kmeans::KMeans;
 use odc_memory::Memory;
 use odc_model::{Dropout, Mode, Network};
 use odc_ops::random;
 use odc_trainer::{Recipe, StepOutcome, Trainer};
+
+/// As in the program `odc`.
+#[global_allocator]
+static MEMORY: PoolAllocator = PoolAllocator::new();
 
 /// Whatever goes wrong ends the program.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -8,8 +8,13 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
+use odc_kernels::memory::PoolAllocator;
 use odc_model::{BackboneConfig, Head, Mode, ResNet};
 use odc_ops::{ParameterGroup, Sgd, random};
+
+/// As in the program `odc`.
+#[global_allocator]
+static MEMORY: PoolAllocator = PoolAllocator::new();
 
 /// Whatever goes wrong ends the program.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

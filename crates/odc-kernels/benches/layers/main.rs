@@ -10,7 +10,12 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use odc_kernels::convolution::{ConvolutionShape, Execution, backward_data, backward_weight, forward};
+use odc_kernels::memory::PoolAllocator;
 use odc_kernels::{Window, random};
+
+/// As in the program `odc`.
+#[global_allocator]
+static MEMORY: PoolAllocator = PoolAllocator::new();
 
 /// Whatever goes wrong ends the program.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -69,8 +74,12 @@ impl Layer {
     fn time(&mut self, pass: &str) -> Result<Vec<f64>> {
         match pass {
             "forward" => Ok(times(|| forward(Execution::default(), &self.shape, &self.x, &self.weight, &mut self.y))),
-            "backward_data" => Ok(times(|| backward_data(Execution::default(), &self.shape, &self.weight, &self.dy, &mut self.dx))),
-            "backward_weight" => Ok(times(|| backward_weight(Execution::default(), &self.shape, &self.x, &self.dy, &mut self.dweight))),
+            "backward_data" => {
+                Ok(times(|| backward_data(Execution::default(), &self.shape, &self.weight, &self.dy, &mut self.dx)))
+            }
+            "backward_weight" => {
+                Ok(times(|| backward_weight(Execution::default(), &self.shape, &self.x, &self.dy, &mut self.dweight)))
+            }
             other => Err(format!("there is no pass {other:?}").into()),
         }
     }

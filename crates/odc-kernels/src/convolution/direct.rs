@@ -207,7 +207,11 @@ impl Tiles {
 
     /// Copies all source rows to `copy`, `stride` apart.
     fn copy_sources(&mut self, depth: usize, stride: usize, copy: &mut [f32]) {
-        let sources = self.tiles.iter().filter(|tile| tile.taps > 0).flat_map(|tile| tile.first_source..tile.first_source + tile.rows);
+        let sources = self
+            .tiles
+            .iter()
+            .filter(|tile| tile.taps > 0)
+            .flat_map(|tile| tile.first_source..tile.first_source + tile.rows);
         for (source, row) in sources.zip(copy.chunks_mut(stride)) {
             // SAFETY: each source is valid for `depth` numbers, as `new` asserted.
             let from = unsafe { std::slice::from_raw_parts(self.sources[source], depth) };

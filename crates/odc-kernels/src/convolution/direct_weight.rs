@@ -12,6 +12,7 @@ use super::ConvolutionShape;
 use super::direct::{by_kernel_rows, padded};
 use super::grid::{Grid, Position};
 use crate::disjoint::{Disjoint, add_in_order};
+use crate::memory::unwritten;
 use crate::scratch::with_scratch;
 use crate::simd::Simd;
 use crate::tile::{CollectFactors, FACTOR_STRIDE, OuterTile, outer_tile};
@@ -68,7 +69,7 @@ impl OuterSum {
             }
         }
         let groups = self.groups(gradient.len());
-        let mut partial = vec![0.0_f32; (groups.len() - 1) * gradient.len()];
+        let mut partial = unwritten((groups.len() - 1) * gradient.len());
         {
             let (first, partial) = (Disjoint::new(gradient), Disjoint::new(&mut partial));
             let parts = self.parts::<S>(rayon::current_num_threads().div_ceil(groups.len()));
@@ -129,7 +130,8 @@ impl OuterSum {
         let panels_len = part.panels.len() * BLOCK * S::PANEL;
         with_scratch(panels_len + BLOCK * FACTOR_STRIDE, |scratch| {
             let (panels, factors) = scratch.split_at_mut(panels_len);
-            let mut block = Block { sources: Vec::with_capacity(BLOCK), rows: Vec::with_capacity(BLOCK), panels, factors };
+            let mut block =
+                Block { sources: Vec::with_capacity(BLOCK), rows: Vec::with_capacity(BLOCK), panels, factors };
             let mut started = vec![false; self.taps.len()];
             for start in windows.clone().step_by(BLOCK) {
                 let positions: Vec<_> = self.grid.positions(start..(start + BLOCK).min(windows.end)).collect();
@@ -162,13 +164,7 @@ impl OuterSum {
     }
 
     /// The part's columns of a block of the output gradient, as panels `[panel, BLOCK, PANEL]`.
-    fn pack_gradient<S: Simd>(
-        &self,
-        part: &Part,
-        positions: &[Position],
-        output_gradient: &[f32],
-        panels: &mut [f32],
-    ) {
+    fn pack_gradient<S: Simd>(&self, part: &Part, positions: &[Position], output_gradient: &[f32], panels: &mut [f32]) {
         for (row, &position) in positions.iter().enumerate() {
             let from = &output_gradient[self.grid.result_pixel(position) * self.columns..][..self.columns];
             for (index, panel) in part.panels.clone().enumerate() {

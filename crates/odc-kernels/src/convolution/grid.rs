@@ -64,11 +64,8 @@ impl Grid {
         let window = shape.window();
         let offset = |k: usize| k as isize - window.padding() as isize;
         let (width, kernel_width) = (window.kernel_area(), window.kernel_width());
-        let taps = (0..width).map(|weight| Tap {
-            y: offset(weight / kernel_width),
-            x: offset(weight % kernel_width),
-            weight,
-        });
+        let taps =
+            (0..width).map(|weight| Tap { y: offset(weight / kernel_width), x: offset(weight % kernel_width), weight });
         let (height, width) = (window.out_height(), window.out_width());
         Self::new(
             (shape.images(), height, width),
@@ -108,10 +105,7 @@ impl Grid {
         let class = |y: usize, x: usize| {
             let reached = |start: usize, k: usize| (start + window.padding()) as isize - k as isize;
             let taps = (0..window.kernel_area()).filter_map(|weight| {
-                let offsets = (
-                    reached(y, weight / window.kernel_width()),
-                    reached(x, weight % window.kernel_width()),
-                );
+                let offsets = (reached(y, weight / window.kernel_width()), reached(x, weight % window.kernel_width()));
                 let whole = |offset: isize| offset.rem_euclid(stride as isize) == 0;
                 let step = stride as isize;
                 (whole(offsets.0) && whole(offsets.1)).then(|| Tap {
@@ -126,12 +120,7 @@ impl Grid {
                     (window.height().saturating_sub(y)).div_ceil(stride),
                     (window.width().saturating_sub(x)).div_ceil(stride),
                 ),
-                Source {
-                    height: window.out_height(),
-                    width: window.out_width(),
-                    pixel: shape.out_channels(),
-                    step: 1,
-                },
+                Source { height: window.out_height(), width: window.out_width(), pixel: shape.out_channels(), step: 1 },
                 taps.collect(),
                 Placement { height: window.height(), width: window.width(), step: stride, y, x },
             )
@@ -170,9 +159,10 @@ impl Grid {
         let count = |offset: isize, positions: usize, side: usize| {
             (0..positions).filter(|position| inside(position * self.source.step, offset, side).is_some()).count()
         };
-        let per_image = self.taps.iter().map(|tap| {
-            count(tap.y, self.height, self.source.height) * count(tap.x, self.width, self.source.width)
-        });
+        let per_image = self
+            .taps
+            .iter()
+            .map(|tap| count(tap.y, self.height, self.source.height) * count(tap.x, self.width, self.source.width));
         self.images * per_image.sum::<usize>()
     }
 

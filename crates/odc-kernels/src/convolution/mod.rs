@@ -7,7 +7,8 @@ mod panels;
 pub(crate) mod plain;
 mod winograd;
 
-use crate::simd::{self, Level, Simd, at_level};
+use crate::simd::{Level, Simd, at_level};
+use crate::vectorized::current_level;
 use crate::{ShapeError, Window};
 
 /// The sizes of a convolution; made by [`ConvolutionShape::new`], which checks them.
@@ -99,7 +100,7 @@ pub struct Execution {
 impl Execution {
     /// A method with this processor's best instructions.
     pub fn by(method: Method) -> Self {
-        Self { level: simd::level(), method }
+        Self { level: current_level(), method }
     }
 }
 

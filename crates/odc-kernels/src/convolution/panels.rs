@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::memory::unwritten;
 use crate::scratch::LINE;
 use crate::simd::Simd;
 
@@ -51,12 +52,13 @@ impl<'a> Weights<'a> {
     pub(super) fn pack<S: Simd>(&self, taps: &[usize]) -> Panels {
         let panel_len = self.panel_len::<S>(taps.len());
         let panels = self.columns.div_ceil(S::PANEL);
-        let mut storage = vec![0.0_f32; panels * panel_len + LINE];
+        let mut storage = unwritten(panels * panel_len + LINE);
         // Vector loads that straddle two cache lines cost twice.
         let start = storage.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        storage[start..][..panels * panel_len].par_chunks_mut(panel_len.max(1)).enumerate().for_each(
-            |(panel, packed)| self.pack_panel::<S>(panel, taps, 0..self.depth, packed),
-        );
+        storage[start..][..panels * panel_len]
+            .par_chunks_mut(panel_len.max(1))
+            .enumerate()
+            .for_each(|(panel, packed)| self.pack_panel::<S>(panel, taps, 0..self.depth, packed));
         Panels { storage, start, panel_len }
     }
 

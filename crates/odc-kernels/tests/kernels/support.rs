@@ -1,6 +1,7 @@
-//! Random numbers and thread pools for the tests of the kernels.
+//! Random numbers, thread pools and instruction sets for the tests of the kernels.
 
-use odc_kernels::random;
+use odc_kernels::simd::Level;
+use odc_kernels::{random, with_level};
 
 /// Draws sizes and values, the same ones at every run.
 pub(crate) struct Draw {
@@ -46,4 +47,22 @@ pub(crate) fn same_bits_for_any_threads(what: &str, f: impl Fn() -> Vec<f32> + S
         }
     }
     one
+}
+
+/// Runs `f` at every level of instructions that the processor has, under 1, 2 and 5 threads, and asserts that all results have
+/// the same bits.
+pub(crate) fn same_bits_everywhere(what: &str, f: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
+    let mut first: Option<Vec<f32>> = None;
+    for threads in [1, 2, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        for level in Level::available() {
+            let result = pool.install(|| with_level(level, &f));
+            let first = first.get_or_insert_with(|| result.clone());
+            assert_eq!(first.len(), result.len(), "{what}: {threads} threads, {level}");
+            for (position, (a, b)) in first.iter().zip(&result).enumerate() {
+                assert_eq!(a.to_bits(), b.to_bits(), "{what}[{position}], {threads} threads, {level}: {b}, not {a}");
+            }
+        }
+    }
+    first.unwrap_or_default()
 }

@@ -1,15 +1,27 @@
 //! Class-weighted cross-entropy on the CPU: odc-kernels.
 
-use super::WeightedCrossEntropyBackward;
+use super::{WeightedCrossEntropy, WeightedCrossEntropyBackward};
 use crate::slices::{filled, slice, with_slice};
 use candle_core::{CpuStorage, Layout, Result, Shape, bail};
 use odc_kernels::cross_entropy as kernel;
 
 type Argument<'a> = (&'a CpuStorage, &'a Layout);
 
-pub(super) fn forward(logits: Argument, labels: Argument, weights: Argument) -> Result<(CpuStorage, Shape)> {
+pub(super) fn softmax_parts(logits: Argument) -> Result<(CpuStorage, Shape)> {
+    let (batch, classes) = logits.1.shape().dims2()?;
+    let logits = slice(logits.0, logits.1)?;
+    Ok(filled((2, batch), |parts| kernel::softmax_parts(logits, classes, parts)))
+}
+
+pub(super) fn forward(
+    op: &WeightedCrossEntropy,
+    logits: Argument,
+    labels: Argument,
+    weights: Argument,
+) -> Result<(CpuStorage, Shape)> {
     let (logits, labels, weights) = arguments(logits, labels, weights)?;
-    Ok((CpuStorage::F32(vec![kernel::forward(logits, labels, weights)]), Shape::from(())))
+    let loss = with_slice(&op.parts, |parts| kernel::forward(logits, parts, labels, weights))?;
+    Ok((CpuStorage::F32(vec![loss]), Shape::from(())))
 }
 
 pub(super) fn backward(
@@ -21,8 +33,10 @@ pub(super) fn backward(
     let shape = logits.1.shape();
     let (logits, labels, weights) = arguments(logits, labels, weights)?;
     with_slice(op.gradient, |scale| {
-        filled(shape, |gradient| kernel::backward(logits, labels, weights, scale[0], gradient))
-    })
+        with_slice(op.parts, |parts| {
+            filled(shape, |gradient| kernel::backward(logits, parts, labels, weights, scale[0], gradient))
+        })
+    })?
 }
 
 fn arguments<'a>(

@@ -3,7 +3,7 @@
 mod cpu;
 
 use crate::backward::apply3;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 /// `Σ_n w[y_n] · ce(logits_n, y_n) / Σ_n w[y_n]` for `logits` `[B, K]`, `labels` `[B]` (`u32`), `weights` `[K]`: a scalar.
 /// Only the logits get a gradient.
@@ -21,14 +21,31 @@ pub fn weighted_cross_entropy(logits: &Tensor, labels: &Tensor, weights: &Tensor
         );
     }
     let (labels, weights) = (labels.detach().contiguous()?, weights.detach().contiguous()?);
-    apply3(&logits.contiguous()?, &labels, &weights, WeightedCrossEntropy)
+    let logits = logits.contiguous()?;
+    let parts = logits.detach().apply_op1_no_bwd(&SoftmaxParts)?;
+    apply3(&logits, &labels, &weights, WeightedCrossEntropy { parts })
 }
 
+/// Argument: logits. Result `[2, B]`: the largest of each row, and Σ exp(logit − largest).
+struct SoftmaxParts;
 /// Arguments: logits, labels, weights.
-struct WeightedCrossEntropy;
+struct WeightedCrossEntropy {
+    parts: Tensor,
+}
 /// The same arguments. Result: the gradient by the logits, given that by the loss, a scalar.
 struct WeightedCrossEntropyBackward<'a> {
+    parts: &'a Tensor,
     gradient: &'a Tensor,
+}
+
+impl CustomOp1 for SoftmaxParts {
+    fn name(&self) -> &'static str {
+        "softmax-parts"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        cpu::softmax_parts((x, xl))
+    }
 }
 
 impl CustomOp3 for WeightedCrossEntropy {
@@ -45,7 +62,7 @@ impl CustomOp3 for WeightedCrossEntropy {
         w: &CpuStorage,
         wl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        cpu::forward((x, xl), (y, yl), (w, wl))
+        cpu::forward(self, (x, xl), (y, yl), (w, wl))
     }
 
     fn bwd(
@@ -56,7 +73,7 @@ impl CustomOp3 for WeightedCrossEntropy {
         _loss: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let backward = WeightedCrossEntropyBackward { gradient };
+        let backward = WeightedCrossEntropyBackward { parts: &self.parts, gradient };
         Ok((Some(logits.apply_op3_no_bwd(labels, weights, &backward)?), None, None))
     }
 }

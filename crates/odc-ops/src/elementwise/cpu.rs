@@ -1,6 +1,6 @@
 //! ReLU and sum on the CPU: odc-kernels.
 
-use crate::slices::{filled, slice};
+use crate::slices::{filled, slice, slice_mut};
 use candle_core::{CpuStorage, Layout, Result, Shape};
 use odc_kernels::elementwise as kernel;
 
@@ -19,4 +19,9 @@ pub(super) fn relu_backward(y: Argument, dy: Argument) -> Result<(CpuStorage, Sh
 pub(super) fn add(a: Argument, b: Argument) -> Result<(CpuStorage, Shape)> {
     let (left, right) = (slice(a.0, a.1)?, slice(b.0, b.1)?);
     Ok(filled(a.1.shape(), |y| kernel::add(left, right, y)))
+}
+
+pub(super) fn add_assign(a: (&mut CpuStorage, &Layout), b: Argument) -> Result<()> {
+    kernel::add_assign(slice_mut(a.0, a.1)?, slice(b.0, b.1)?);
+    Ok(())
 }

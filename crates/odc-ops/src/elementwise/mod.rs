@@ -3,7 +3,7 @@
 mod cpu;
 
 use crate::backward::{apply1, apply2};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, InplaceOp2, Layout, Result, Shape, Tensor, bail};
 
 /// `max(x, 0)`; the gradient at 0 is 0.
 ///
@@ -29,10 +29,21 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.contiguous()?.apply_op2_no_bwd(&b.contiguous()?, &Add)
 }
 
+/// `a += b`, where nothing else holds a's storage.
+pub(crate) fn add_assign(a: &Tensor, b: &Tensor) -> Result<()> {
+    a.inplace_op2(&b.contiguous()?, &AddAssign)
+}
+
+/// `dy` where the result `y` of a relu is positive, else 0, outside of any graph.
+pub(crate) fn relu_backward(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    y.apply_op2_no_bwd(&dy.contiguous()?, &ReluBackward)
+}
+
 struct Relu;
 /// Arguments: the result of [`Relu`], gradient by it. Result: gradient by x.
 struct ReluBackward;
 struct Add;
+struct AddAssign;
 
 impl CustomOp1 for Relu {
     fn name(&self) -> &'static str {
@@ -44,7 +55,7 @@ impl CustomOp1 for Relu {
     }
 
     fn bwd(&self, _x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(y.apply_op2_no_bwd(&dy.contiguous()?, &ReluBackward)?))
+        Ok(Some(relu_backward(y, dy)?))
     }
 }
 
@@ -69,5 +80,15 @@ impl CustomOp2 for Add {
 
     fn bwd(&self, a: &Tensor, b: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((a.track_op().then(|| dy.clone()), b.track_op().then(|| dy.clone())))
+    }
+}
+
+impl InplaceOp2 for AddAssign {
+    fn name(&self) -> &'static str {
+        "add-assign"
+    }
+
+    fn cpu_fwd(&self, a: &mut CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<()> {
+        cpu::add_assign((a, al), (b, bl))
     }
 }

@@ -2,23 +2,19 @@
 
 use super::{GlobalAverageBackward, MaxPool};
 use crate::slices::{filled, slice};
-use candle_core::{CpuStorage, Layout, Result, Shape, Storage, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Shape, Tensor};
 use odc_kernels::pooling::{self as kernel, PoolingShape};
 
 type Argument<'a> = (&'a CpuStorage, &'a Layout);
 
-pub(super) fn max_positions(shape: &PoolingShape, x: Argument) -> Result<(CpuStorage, Shape)> {
-    let mut positions = vec![0_u8; shape.output_len()];
-    kernel::max_positions(shape, slice(x.0, x.1)?, &mut positions);
-    Ok((CpuStorage::U8(positions), output_dims(shape)))
-}
-
 pub(super) fn max_pool(op: &MaxPool, x: Argument) -> Result<(CpuStorage, Shape)> {
     let x = slice(x.0, x.1)?;
-    let (storage, layout) = op.positions.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else { bail!("max_pool2d: x and its positions are on different devices") };
-    let positions = slice::<u8>(storage, layout)?;
-    Ok(filled(output_dims(&op.shape), |y| kernel::max_pool(&op.shape, x, positions, y)))
+    let mut positions = vec![0_u8; op.shape.output_len()];
+    let y = filled(output_dims(&op.shape), |y| kernel::max_pool(&op.shape, x, y, &mut positions));
+    let positions = Tensor::from_vec(positions, op.shape.output_len(), &Device::Cpu)?;
+    // candle runs the forward pass of an operation once.
+    op.positions.get_or_init(|| positions);
+    Ok(y)
 }
 
 pub(super) fn max_pool_backward(

@@ -6,6 +6,7 @@ use crate::backward::apply1;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Error, Layout, Result, Shape, Tensor, bail};
 use odc_kernels::Window;
 use odc_kernels::pooling::PoolingShape;
+use std::sync::OnceLock;
 
 /// The largest value under each `kernel` × `kernel` window of `x` `[N, H, W, C]`; padding counts as −∞. The gradient goes
 /// to the first of equals.
@@ -16,9 +17,7 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
     let (images, height, width, channels) = x.dims4()?;
     let window = Window::new((height, width), (kernel, kernel), stride, padding).map_err(Error::wrap)?;
     let shape = PoolingShape::new(images, window, channels).map_err(Error::wrap)?;
-    let x = x.contiguous()?;
-    let positions = x.detach().apply_op1_no_bwd(&MaxPositions(shape))?;
-    apply1(&x, MaxPool { shape, positions })
+    apply1(&x.contiguous()?, MaxPool { shape, positions: OnceLock::new() })
 }
 
 /// The mean over the pixels of `x` `[N, H, W, C]`: `[N, C]`.
@@ -33,13 +32,10 @@ pub fn global_average_pool(x: &Tensor) -> Result<Tensor> {
     apply1(&x.contiguous()?, GlobalAverage)
 }
 
-/// Argument: x. Result: for each output the window cell with the largest input, `u8`.
-struct MaxPositions(PoolingShape);
-
-/// Argument: x.
+/// Argument: x. The same pass leaves here, for each output, the window cell with the largest input, `u8`.
 struct MaxPool {
     shape: PoolingShape,
-    positions: Tensor,
+    positions: OnceLock<Tensor>,
 }
 
 /// Arguments: positions, gradient by the output. Result: gradient by x.
@@ -53,16 +49,6 @@ struct GlobalAverageBackward {
     width: usize,
 }
 
-impl CustomOp1 for MaxPositions {
-    fn name(&self) -> &'static str {
-        "max-pool-positions"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
-        cpu::max_positions(&self.0, (x, xl))
-    }
-}
-
 impl CustomOp1 for MaxPool {
     fn name(&self) -> &'static str {
         "max-pool"
@@ -73,7 +59,8 @@ impl CustomOp1 for MaxPool {
     }
 
     fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.positions.apply_op2_no_bwd(&dy.contiguous()?, &MaxPoolBackward(self.shape))?))
+        let Some(positions) = self.positions.get() else { bail!("max_pool2d: a gradient before the forward pass") };
+        Ok(Some(positions.apply_op2_no_bwd(&dy.contiguous()?, &MaxPoolBackward(self.shape))?))
     }
 }
 

@@ -3,7 +3,11 @@
 mod cpu;
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail};
+use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use odc_kernels::sgd::SgdStep;
+use rayon::prelude::*;
+use std::collections::HashSet;
+use std::sync::Mutex;
 
 /// Parameters that share momentum and weight decay.
 #[derive(Debug, Clone)]
@@ -47,8 +51,13 @@ impl Sgd {
     /// All velocities start at zero.
     ///
     /// # Errors
-    /// A parameter that is not contiguous `f32`.
+    /// A parameter that is not contiguous `f32`, or is there twice.
     pub fn new(groups: Vec<ParameterGroup>, learning_rate: f64) -> Result<Self> {
+        // A thread that waits for the blocks of one parameter may begin another; the same one would wait for itself.
+        let mut seen = HashSet::new();
+        if let Some(twice) = groups.iter().flat_map(|group| &group.parameters).find(|var| !seen.insert(var.id())) {
+            bail!("SGD: a parameter {:?} is there twice", twice.shape());
+        }
         let groups = groups.into_iter().map(Group::new).collect::<Result<_>>()?;
         Ok(Self { groups, learning_rate })
     }
@@ -59,16 +68,20 @@ impl Sgd {
     /// A gradient whose shape is not its parameter's.
     pub fn step(&mut self, gradients: &GradStore) -> Result<()> {
         for group in &self.groups {
-            let update = UpdateVelocity { momentum: group.momentum as f32, weight_decay: group.weight_decay as f32 };
-            let descend = Descend { learning_rate: self.learning_rate as f32 };
-            for (parameter, velocity) in &group.parameters {
-                let Some(gradient) = gradients.get(parameter) else { continue };
+            let step = SgdStep {
+                learning_rate: self.learning_rate as f32,
+                momentum: group.momentum as f32,
+                weight_decay: group.weight_decay as f32,
+            };
+            // One parallel section for all: small parameters side by side, large ones cut up inside.
+            group.parameters.par_iter().try_for_each(|(parameter, velocity)| {
+                let Some(gradient) = gradients.get(parameter) else { return Ok(()) };
                 if gradient.shape() != parameter.shape() {
                     bail!("a gradient {:?} for a parameter {:?}", gradient.shape(), parameter.shape());
                 }
-                velocity.inplace_op3(&gradient.detach().contiguous()?, parameter.as_tensor(), &update)?;
-                parameter.inplace_op2(velocity, &descend)?;
-            }
+                let gradient = gradient.detach().contiguous()?;
+                velocity.inplace_op1(&Update { step, parameter, gradient: &gradient })
+            })?;
         }
         Ok(())
     }
@@ -147,41 +160,35 @@ impl candle_nn::Optimizer for Sgd {
     }
 }
 
-/// In place: velocity. Arguments: gradient, parameter.
-struct UpdateVelocity {
-    momentum: f32,
-    weight_decay: f32,
+/// In place: velocity, and inside the parameter, as a candle operation changes one tensor only.
+struct Update<'a> {
+    step: SgdStep,
+    parameter: &'a Tensor,
+    gradient: &'a Tensor,
 }
 
-/// In place: parameter. Argument: velocity.
-struct Descend {
-    learning_rate: f32,
+/// In place: parameter, and the velocity that is lent. Argument: gradient.
+struct Descend<'a> {
+    step: SgdStep,
+    velocity: Mutex<&'a mut [f32]>,
 }
 
-impl InplaceOp3 for UpdateVelocity {
+impl InplaceOp1 for Update<'_> {
     fn name(&self) -> &'static str {
-        "sgd-update-velocity"
+        "sgd"
     }
 
-    fn cpu_fwd(
-        &self,
-        v: &mut CpuStorage,
-        vl: &Layout,
-        g: &CpuStorage,
-        gl: &Layout,
-        p: &CpuStorage,
-        pl: &Layout,
-    ) -> Result<()> {
-        cpu::update_velocity(self, (v, vl), (g, gl), (p, pl))
+    fn cpu_fwd(&self, v: &mut CpuStorage, vl: &Layout) -> Result<()> {
+        cpu::update(self, (v, vl))
     }
 }
 
-impl InplaceOp2 for Descend {
+impl InplaceOp2 for Descend<'_> {
     fn name(&self) -> &'static str {
         "sgd-descend"
     }
 
-    fn cpu_fwd(&self, p: &mut CpuStorage, pl: &Layout, v: &CpuStorage, vl: &Layout) -> Result<()> {
-        cpu::descend(self, (p, pl), (v, vl))
+    fn cpu_fwd(&self, p: &mut CpuStorage, pl: &Layout, g: &CpuStorage, gl: &Layout) -> Result<()> {
+        cpu::descend(self, (p, pl), (g, gl))
     }
 }

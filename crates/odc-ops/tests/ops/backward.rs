@@ -45,6 +45,8 @@ fn a_residual_network_with_every_operation() -> Result<()> {
     let y = odc_ops::conv2d(&odc_ops::conv2d(&x, &v[3], 1, 1)?, &v[3], 1, 1)?;
     let y = odc_ops::batch_norm_eval(&y, Some(&v[1]), None, &batch.mean, &batch.variance, 1e-5)?;
     let x = odc_ops::add(&odc_ops::add(&y, &x)?, &x)?;
+    let (x, _) = odc_ops::batch_norm_relu_train(&x, Some(&v[1]), Some(&v[1]), Some(&x), 1e-5)?;
+    let (x, _) = odc_ops::batch_norm_relu_train(&x, None, Some(&v[2]), None, 1e-5)?;
     let x = odc_ops::dropout(&odc_ops::global_average_pool(&x)?, 0.2, 3)?;
     let x = odc_ops::dropout_with_mask(&x, &tensor(10, &[6, 8]))?;
     let (labels, weights) = labels_and_weights()?;

@@ -5,6 +5,7 @@
 
 use crate::support::{check_gradients, flat, score, tensor, variable};
 use candle_core::{Device, Tensor, Var};
+use odc_kernels::batch_norm::{Gradient, Then};
 use odc_kernels::convolution::ConvolutionShape;
 use odc_kernels::{Window, plain};
 use odc_testkit::{Golden, assert_close};
@@ -65,9 +66,10 @@ fn batch_norm_train_agrees_with_the_plain_kernels() {
     assert_close("mean", &flat(&batch.mean), &mean, 1e-5);
     assert_close("variance", &flat(&batch.variance), &unbiased, 1e-5);
     assert!(!batch.mean.track_op() && !batch.variance.track_op());
-    assert_close("y", &flat(&y), &plain::batch_norm(&flat(&x), &mean, &inverse, &flat(&weight), &flat(&bias)), 1e-5);
+    let expected = plain::batch_norm(&flat(&x), &mean, &inverse, &flat(&weight), &flat(&bias), Then::Nothing);
+    assert_close("y", &flat(&y), &expected, 1e-5);
     let dy = flat(&tensor(99, y.dims()));
-    let [dx, dw, db] = plain::batch_norm_backward(&flat(&x), &mean, &inverse, &flat(&weight), &dy);
+    let [dx, dw, db] = plain::batch_norm_backward(&flat(&x), &mean, &inverse, &flat(&weight), Gradient::Plain(&dy));
     for (what, variable, expected) in [("dx", &x, dx), ("dw", &weight, dw), ("db", &bias, db)] {
         assert_close(what, &flat(gradients.get(variable).expect(what)), &expected, 1e-5);
     }
@@ -85,6 +87,72 @@ fn batch_norm_eval() {
     let (x, y, mean, variance) = (flat(&inputs[0]), flat(&y), flat(&mean), flat(&variance));
     let expected = |i: usize| (x[i] - mean[i % 5]) / (variance[i % 5] + 1e-5).sqrt();
     assert_close("batch_norm_eval", &y, &(0..x.len()).map(expected).collect::<Vec<_>>(), 1e-6);
+}
+
+/// Variables whose batch norm, with a residual, stays away from the relu's corner: differences would step over it.
+fn away_from_zero(dims: &[usize]) -> [Var; 4] {
+    let channels = dims[dims.len() - 1];
+    let residual = (tensor(6, dims).sign().expect("signs") * 9.0).expect("a tensor");
+    let residual = Var::from_tensor(&residual).expect("a variable");
+    [variable(1, dims), variable(2, &[channels]), variable(3, &[channels]), residual]
+}
+
+#[test]
+fn batch_norm_with_residual_and_relu() {
+    for dims in [vec![2, 5, 4, 3], vec![11, 6], vec![40, 1]] {
+        let inputs = away_from_zero(&dims);
+        check_gradients(&format!("batch_norm_relu_train {dims:?}"), &inputs, 2e-3, 2e-3, |t| {
+            Ok(odc_ops::batch_norm_relu_train(&t[0], Some(&t[1]), Some(&t[2]), Some(&t[3]), 1e-5)?.0)
+        });
+        let (x, residual) = (inputs[0].clone(), inputs[3].as_detached_tensor());
+        check_gradients("a residual that is no variable", &[x], 2e-3, 2e-3, |t| {
+            Ok(odc_ops::batch_norm_relu_train(&t[0], None, None, Some(&residual), 1e-5)?.0)
+        });
+        let channels = dims[dims.len() - 1];
+        let (mean, variance) = (tensor(4, &[channels]), tensor(5, &[channels]).sqr().expect("squares"));
+        let variance = (variance + 1.0).expect("variances");
+        check_gradients(&format!("batch_norm_relu_eval {dims:?}"), &inputs, 2e-3, 2e-3, |t| {
+            odc_ops::batch_norm_relu_eval(&t[0], Some(&t[1]), Some(&t[2]), Some(&t[3]), &mean, &variance, 1e-5)
+        });
+    }
+}
+
+/// What is fused equals its parts, forward and backward, in both modes.
+#[test]
+fn fused_batch_norm_agrees_with_its_parts() {
+    let dims = [3, 6, 5, 17];
+    let v = [variable(1, &dims), variable(2, &[17]), variable(3, &[17]), variable(4, &dims)];
+    let (mean, variance) = (tensor(5, &[17]), tensor(6, &[17]).sqr().expect("squares"));
+    let norm = |train: bool| {
+        if train {
+            Ok(odc_ops::batch_norm_train(&v[0], Some(&v[1]), Some(&v[2]), 1e-5)?.0)
+        } else {
+            odc_ops::batch_norm_eval(&v[0], Some(&v[1]), Some(&v[2]), &mean, &variance, 1e-5)
+        }
+    };
+    let fused = |train: bool, residual: Option<&Tensor>| {
+        let (x, weight, bias) = (&v[0], Some(v[1].as_tensor()), Some(v[2].as_tensor()));
+        if train {
+            Ok(odc_ops::batch_norm_relu_train(x, weight, bias, residual, 1e-5)?.0)
+        } else {
+            odc_ops::batch_norm_relu_eval(x, weight, bias, residual, &mean, &variance, 1e-5)
+        }
+    };
+    for (train, with_residual) in [(true, true), (true, false), (false, true), (false, false)] {
+        let residual = with_residual.then(|| v[3].as_tensor());
+        let parts = norm(train).and_then(|y| match residual {
+            Some(residual) => odc_ops::relu(&odc_ops::add(&y, residual)?),
+            None => odc_ops::relu(&y),
+        });
+        let (parts, fused) = (parts.expect("parts"), fused(train, residual).expect("fused"));
+        assert_close("forward", &flat(&fused), &flat(&parts), 1e-6);
+        let gradients = |y: &Tensor| score(y).and_then(|score| score.backward()).expect("backward");
+        let (of_parts, of_fused) = (gradients(&parts), gradients(&fused));
+        for (number, variable) in v.iter().enumerate().take(if with_residual { 4 } else { 3 }) {
+            let [of_parts, of_fused] = [&of_parts, &of_fused].map(|all| flat(all.get(variable).expect("a gradient")));
+            assert_close(&format!("train {train}, gradient {number}"), &of_fused, &of_parts, 1e-5);
+        }
+    }
 }
 
 #[test]

@@ -23,6 +23,8 @@ fn shapes_that_do_not_fit() {
     assert!(message(odc_ops::dropout(&x, 1.0, 0)).contains("probability 1"));
     assert!(message(odc_ops::dropout_with_mask(&x, &tensor(2, &[2]))).contains("mask"));
     assert!(message(odc_ops::normalize_pixels(&x, [0.0; 3], [1.0; 3])).contains("u8"));
+    let y = odc_ops::batch_norm_relu_train(&x, None, None, Some(&tensor(2, &[2, 6, 5, 4])), 1e-5);
+    assert!(message(y.map(|(y, _)| y)).contains("residual"));
     assert!(odc_ops::update_running(&variable(1, &[3]), &tensor(2, &[4]), 0.1).is_err());
 }
 

@@ -35,6 +35,10 @@ fn every_operation_gives_the_same_bits() {
     check("batch_norm_eval", &inputs, |v| {
         odc_ops::batch_norm_eval(&v[0], Some(&v[1]), Some(&v[2]), &mean, &variance, 1e-5)
     });
+    let with_residual = [&inputs[..], &[variable(7, &[9, 17, 15, 48])]].concat();
+    check("batch_norm_relu_train", &with_residual, |v| {
+        Ok(odc_ops::batch_norm_relu_train(&v[0], Some(&v[1]), Some(&v[2]), Some(&v[3]), 1e-5)?.0)
+    });
     check("relu", &inputs[..1], |v| odc_ops::relu(&v[0]));
     check("add", &inputs[..1], |v| odc_ops::add(&v[0], &v[0]));
     check("max_pool2d", &inputs[..1], |v| odc_ops::max_pool2d(&v[0], 3, 2, 1));

@@ -56,6 +56,14 @@ fn restored_velocities_go_on_bit_for_bit() -> Result<()> {
 }
 
 #[test]
+fn a_parameter_that_is_there_twice_is_refused() {
+    let p = variable(1, &[4]);
+    let group = |parameters| ParameterGroup { parameters, momentum: 0.9, weight_decay: 0.0 };
+    let error = Sgd::new(vec![group(vec![p.clone()]), group(vec![p])], 0.1).expect_err("twice");
+    assert!(error.to_string().contains("twice"), "{error}");
+}
+
+#[test]
 fn velocities_are_part_of_no_graph() -> Result<()> {
     let (p, config) = (variable(1, &[4]), SgdConfig { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 });
     let mut sgd = <Sgd as Optimizer>::new(vec![p.clone()], config)?;

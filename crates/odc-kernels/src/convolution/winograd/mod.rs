@@ -40,9 +40,8 @@ pub(super) fn pays(shape: &ConvolutionShape) -> bool {
     const CHANNEL_PAIR: usize = 200;
     let (inputs, outputs) = (shape.in_channels(), shape.out_channels());
     let tiles = Tiling::new(shape).count();
-    let winograd = POINTS * tiles * inputs * outputs
-        + TILE_CHANNEL * tiles * (inputs + outputs)
-        + CHANNEL_PAIR * inputs * outputs;
+    let winograd =
+        POINTS * tiles * inputs * outputs + TILE_CHANNEL * tiles * (inputs + outputs) + CHANNEL_PAIR * inputs * outputs;
     winograd < Grid::forward(shape).pairs() * inputs * outputs
 }
 

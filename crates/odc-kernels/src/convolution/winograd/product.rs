@@ -14,6 +14,7 @@ use super::{POINTS, Planes, Tiling};
 use crate::convolution::ConvolutionShape;
 use crate::convolution::panels::Weights;
 use crate::disjoint::Disjoint;
+use crate::memory::unwritten;
 use crate::scratch::{LINE, with_scratch};
 use crate::simd::Simd;
 use crate::tile::{GatherTile, gather_tile};
@@ -70,7 +71,7 @@ impl Product<'_> {
         let (depth, tiles, threads) = (self.weights.depth(), self.tiling.count(), rayon::current_num_threads());
         let weight_planes = Planes::new(depth, S::PANEL, S::PANEL, 0);
         let panels = self.panels::<S>();
-        let mut weights = vec![0.0_f32; panels * weight_planes.len()];
+        let mut weights = unwritten(panels * weight_planes.len());
         weights.par_chunks_mut(weight_planes.len()).enumerate().for_each(|(panel, weights)| {
             with_scratch(self.weights.panel_len::<S>(9), |slab| {
                 self.transform_weights::<S>(panel, 0..depth, slab, weight_planes, weights);
@@ -87,7 +88,14 @@ impl Product<'_> {
                 let (transformed, results) = scratch.split_at_mut(planes.len());
                 self.transform_tiles::<S>(source, tiles.clone(), planes, Disjoint::new(transformed), 0);
                 for (panel, weights) in weights.chunks_exact(weight_planes.len()).enumerate() {
-                    let factors = Factors { tiles: transformed, planes, first_channel: 0, weights, weight_planes };
+                    let factors = Factors {
+                        tiles: transformed,
+                        planes,
+                        first_channel: 0,
+                        weights,
+                        weight_planes,
+                        columns: self.columns::<S>(panel),
+                    };
                     self.multiply::<S>(&factors, tiles.len(), depth, false, results, products);
                     self.transform_back::<S>(panel, results, products, tiles.clone(), output);
                 }
@@ -103,14 +111,20 @@ impl Product<'_> {
         let weight_planes = Planes::new(CHUNK, S::PANEL, S::PANEL, 0);
         let panels = self.panels::<S>();
         let tasks = threads.min(panels);
-        let mut storage = vec![0.0_f32; planes.len()];
+        let mut storage = unwritten(planes.len());
         for start in (0..tiles).step_by(block) {
             let tiles = start..(start + block).min(tiles);
             let transformed = Disjoint::new(&mut storage);
             let pieces = tiles.len().div_ceil(S::ROWS / 2);
             (0..pieces).into_par_iter().for_each(|piece| {
                 let edge = |piece: usize| start + piece * tiles.len() / pieces;
-                self.transform_tiles::<S>(source, edge(piece)..edge(piece + 1), planes, transformed, edge(piece) - start);
+                self.transform_tiles::<S>(
+                    source,
+                    edge(piece)..edge(piece + 1),
+                    planes,
+                    transformed,
+                    edge(piece) - start,
+                );
             });
             (0..tasks).into_par_iter().for_each(|task| {
                 let panels = task * panels / tasks..(task + 1) * panels / tasks;
@@ -124,7 +138,14 @@ impl Product<'_> {
                         let channels = first_channel..(first_channel + CHUNK).min(depth);
                         for (panel, results) in panels.clone().zip(results.chunks_exact_mut(products.len())) {
                             self.transform_weights::<S>(panel, channels.clone(), slab, weight_planes, weights);
-                            let factors = Factors { tiles: &storage, planes, first_channel, weights, weight_planes };
+                            let factors = Factors {
+                                tiles: &storage,
+                                planes,
+                                first_channel,
+                                weights,
+                                weight_planes,
+                                columns: self.columns::<S>(panel),
+                            };
                             let resume = first_channel > 0;
                             self.multiply::<S>(&factors, tiles.len(), channels.len(), resume, results, products);
                         }
@@ -195,7 +216,8 @@ impl Product<'_> {
         unsafe { S::run(WeightPanel { from, from_row, from_tap, rows: count, columns, planes, to }) };
     }
 
-    /// `results = tiles · weights` in each plane, over `depth` channels; with `resume`, added to what they hold.
+    /// `results = tiles · weights` in each plane, over `depth` channels, for a panel's columns; with `resume`, the sums go on from
+    /// what they hold.
     fn multiply<S: Simd>(
         &self,
         factors: &Factors<'_>,
@@ -205,7 +227,7 @@ impl Product<'_> {
         results: &mut [f32],
         products: Planes,
     ) {
-        let Factors { tiles: transformed, planes, first_channel, weights, weight_planes } = *factors;
+        let Factors { tiles: transformed, planes, first_channel, weights, weight_planes, columns } = *factors;
         let blocks = tiles.div_ceil(S::ROWS);
         for point in 0..POINTS {
             let source = &transformed[point * planes.plane + planes.position(0, first_channel)..];
@@ -232,8 +254,7 @@ impl Product<'_> {
                     panel: weights.as_ptr(),
                     outputs: outputs.as_ptr(),
                     first_column: 0,
-                    // Also of a narrow panel all, whose weights beyond its columns are arbitrary and not looked at later.
-                    columns: S::PANEL,
+                    columns,
                     resume,
                 };
                 // SAFETY: `rows` ≤ ROWS ≤ 16 addresses of `depth` numbers and of PANEL results, which are borrowed.
@@ -277,4 +298,5 @@ struct Factors<'a> {
     first_channel: usize,
     weights: &'a [f32],
     weight_planes: Planes,
+    columns: usize,
 }

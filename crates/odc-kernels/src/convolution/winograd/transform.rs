@@ -195,7 +195,10 @@ impl Kernel for OutputTiles {
                     let from = self.from.add(row * self.planes.row + channel);
                     let mut lines = [[S::zero(); TILE]; SIDE];
                     for (i, line) in lines.iter_mut().enumerate() {
-                        *line = output_line::<S>(load::<S, SIDE>(from.add(i * SIDE * self.planes.plane), self.planes.plane as isize));
+                        *line = output_line::<S>(load::<S, SIDE>(
+                            from.add(i * SIDE * self.planes.plane),
+                            self.planes.plane as isize,
+                        ));
                     }
                     for j in 0..TILE.min(width - left) {
                         let column = output_line::<S>(nth(&lines, j));

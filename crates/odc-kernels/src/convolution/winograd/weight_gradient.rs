@@ -12,6 +12,7 @@ use super::transform::{GradientTiles, InputTiles, WeightGradient};
 use super::{POINTS, Planes, Tiling};
 use crate::convolution::ConvolutionShape;
 use crate::disjoint::{Disjoint, add_in_order};
+use crate::memory::unwritten;
 use crate::scratch::with_scratch;
 use crate::simd::Simd;
 use crate::tile::{OuterTile, outer_tile};
@@ -98,7 +99,7 @@ impl OuterSum<'_> {
         let layout = Layout::new::<S>(self, block);
         let sums = Planes::new(self.inputs, self.outputs, self.outputs, 0);
         let len = weight_gradient.len();
-        let mut partial = vec![0.0_f32; (groups - 1) * len];
+        let mut partial = unwritten((groups - 1) * len);
         let gradients: Vec<&mut [f32]> =
             std::iter::once(&mut *weight_gradient).chain(partial.chunks_exact_mut(len)).collect();
         gradients.into_par_iter().enumerate().for_each(|(group, gradient)| {
@@ -131,7 +132,7 @@ impl OuterSum<'_> {
         let tiles = self.tiling.count();
         let kept = (KEPT_TILES / POINTS / (self.inputs + self.outputs)).clamp(1, tiles);
         let layout = Layout::new::<S>(self, kept);
-        let (mut inputs, mut gradients) = (vec![0.0_f32; layout.inputs.len()], vec![0.0_f32; layout.gradients.len()]);
+        let (mut inputs, mut gradients) = (unwritten(layout.inputs.len()), unwritten(layout.gradients.len()));
         let target = Disjoint::new(weight_gradient);
         let panels = self.outputs.div_ceil(S::PANEL);
         let blocks = self.inputs / S::LANES;
