@@ -280,7 +280,7 @@ pub enum Reaction {
     /// Say so and go on.
     #[default]
     Warn,
-    /// Save a checkpoint and stop with an error.
+    /// Stop with an error; the newest checkpoint is from before it went wrong.
     Stop,
 }
 
@@ -440,19 +440,20 @@ impl Recipe {
             .map_err(|error| TrainerError::Recipe(format!("data.augmentation: {error}")))?;
         // The upper bounds are beyond any use, and keep a slip of the finger from asking for all memory there is.
         let counted = [
+            ("seed", self.seed, 0, i64::MAX as u64),
             ("data.side", self.data.resolved_side() as u64, 8, 4096),
             ("data.workers", self.data.resolved_workers() as u64, 1, 1024),
             ("data.queue", self.data.queue as u64, 1, 1024),
             ("model.width", self.model.width as u64, 1, 1024),
             ("model.hidden", self.model.hidden as u64, 1, 1 << 16),
             ("model.dim", self.model.dim as u64, 1, 1 << 16),
-            ("memory.centroid_every", self.memory.centroid_every, 1, u64::MAX),
+            ("memory.centroid_every", self.memory.centroid_every, 1, i64::MAX as u64),
             ("kmeans.iterations", self.kmeans.iterations as u64, 1, 100_000),
             ("training.epochs", self.training.epochs, 1, 1_000_000_000),
             ("training.batch_size", batch as u64, 2, 1 << 16),
-            ("training.log_every", self.training.log_every, 1, u64::MAX),
-            ("training.checkpoint_every", self.training.checkpoint_every, 1, u64::MAX),
-            ("training.checkpoints_kept", self.training.checkpoints_kept as u64, 1, u64::MAX),
+            ("training.log_every", self.training.log_every, 1, i64::MAX as u64),
+            ("training.checkpoint_every", self.training.checkpoint_every, 1, i64::MAX as u64),
+            ("training.checkpoints_kept", self.training.checkpoints_kept as u64, 1, i64::MAX as u64),
             ("evaluation.knn_k", self.evaluation.knn_k as u64, 1, 100_000),
         ];
         for (setting, value, least, most) in counted {
@@ -464,7 +465,7 @@ impl Recipe {
             ("model.dropout", f64::from(self.model.dropout), 0.0, 0.999),
             ("model.neck_batch_norm_momentum", self.model.neck_batch_norm_momentum, 0.0, 1.0),
             ("memory.momentum", f64::from(self.memory.momentum), 1e-6, 1.0),
-            ("memory.reweight_power", f64::from(self.memory.reweight_power), 0.0, 10.0),
+            ("memory.reweight_power", f64::from(self.memory.reweight_power), 0.0, 4.0),
             ("optimizer.lr", self.optimizer.lr, 0.0, 1e6),
             ("optimizer.momentum", self.optimizer.momentum, 0.0, 1.0),
             ("optimizer.head_momentum", self.optimizer.head_momentum, 0.0, 1.0),

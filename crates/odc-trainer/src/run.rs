@@ -43,8 +43,6 @@ pub struct Run {
     window: Window,
     health: Health,
     before: Scores,
-    /// Images of this process's batches that could not be decoded although they could at the start.
-    lost: usize,
     not_finite_in_a_row: u32,
     started: Instant,
     last_checkpoint: u64,
@@ -61,6 +59,18 @@ pub struct Progress {
     pub warnings: Vec<String>,
 }
 
+/// All that a run puts into its folder.
+const PRODUCTS: [&str; 8] = [
+    "recipe.toml",
+    "log.jsonl",
+    "tensorboard",
+    "checkpoints",
+    "skipped.csv",
+    "backbone.safetensors",
+    "clusters.csv",
+    "summary.json",
+];
+
 /// Batches in a row without a finite loss after which even `on_nan = "warn"` gives up.
 const NOT_FINITE_LIMIT: u32 = 10;
 
@@ -71,9 +81,10 @@ impl Run {
     /// Where the recipe does not fit the data, too many images are undecodable, the folder holds a run already or
     /// cannot be written. A folder that was not there before is removed again.
     pub fn create(mut recipe: Recipe, folder: &Path, progress: &mut dyn FnMut(Stage)) -> Result<Self, TrainerError> {
-        if folder.join("recipe.toml").exists() {
+        if PRODUCTS.iter().any(|name| folder.join(name).exists()) {
             return Err(TrainerError::RunFolder(format!(
-                "{} already holds a run: go on with it by --resume, or name another folder by --out",
+                "{} already holds a run, or files named as a run's: go on with it by --resume, or name another folder by \
+                 --out",
                 folder.display()
             )));
         }
@@ -86,11 +97,10 @@ impl Run {
         let run = Self::begin(recipe, folder, &dataset, network, progress);
         if run.is_err() {
             // A run that did not start leaves nothing that looks like one.
-            for name in ["recipe.toml", "skipped.csv", "log.jsonl"] {
-                let _ = std::fs::remove_file(folder.join(name));
-            }
-            for name in ["tensorboard", "checkpoints"] {
-                let _ = std::fs::remove_dir_all(folder.join(name));
+            // (None of this was there before: see above.)
+            for name in PRODUCTS {
+                let product = folder.join(name);
+                let _ = if product.is_dir() { std::fs::remove_dir_all(product) } else { std::fs::remove_file(product) };
             }
             if !existed {
                 let _ = std::fs::remove_dir(folder);
@@ -137,7 +147,7 @@ impl Run {
         }
         remove_partial(folder);
         remove_partial(&folder.join("checkpoints"));
-        let Some(checkpoint) = newest_readable(folder) else {
+        let Some(checkpoint) = newest_readable(folder)? else {
             let recipe = crate::read_recipe(&stored, &[])?;
             let dataset = odc_data::open(&recipe.data.source())?;
             let network = first_network(&recipe)?;
@@ -183,7 +193,6 @@ impl Run {
             window: Window::new(),
             health: Health::default(),
             before,
-            lost: 0,
             not_finite_in_a_row: 0,
             started: Instant::now(),
             last_checkpoint,
@@ -269,9 +278,10 @@ impl Run {
         if let Some(line) = &line {
             let found = self.health.examine(line, self.images.len(), self.recipe.n_clusters());
             if let (Reaction::Stop, Some(first)) = (self.recipe.training.on_collapse, found.first()) {
-                self.save()?;
                 return Err(TrainerError::Unhealthy(format!(
-                    "stopped at iteration {iteration} (training.on_collapse = \"stop\"): {first}"
+                    "stopped at iteration {iteration} (training.on_collapse = \"stop\"): {first}. The newest checkpoint \
+                     is of iteration {}",
+                    self.last_checkpoint
                 )));
             }
             warnings.extend(found);
@@ -360,17 +370,18 @@ impl Run {
         if batch.skipped.is_empty() {
             return Ok(());
         }
-        self.lost += batch.skipped.len();
-        let inherited = read_skipped(&self.folder)?;
-        let mut all = inherited;
+        let mut all = read_skipped(&self.folder)?;
         for skipped in &batch.skipped {
-            if !all.iter().any(|known| known.name == skipped.name) {
+            let index = self.images[skipped.index as usize];
+            if !all.iter().any(|known| known.index == index) {
                 warnings.push(format!("{} can no longer be read: {}", skipped.name, skipped.reason));
-                all.push(Skipped { index: self.images[skipped.index as usize], ..skipped.clone() });
+                all.push(Skipped { index, ..skipped.clone() });
             }
         }
         write_skipped(&self.folder, &all)?;
-        check_bad_share(&self.recipe, all.len(), self.images.len(), &batch.skipped)
+        // The images of the whole set: those that take part, and those that never did.
+        let never = all.iter().filter(|known| self.images.binary_search(&known.index).is_err()).count();
+        check_bad_share(&self.recipe, all.len(), self.images.len() + never, &batch.skipped)
     }
 
     fn react_to_nan(&mut self, loss: f32, warnings: &mut Vec<String>) -> Result<(), TrainerError> {
@@ -403,15 +414,20 @@ impl Run {
     }
 }
 
-/// The newest checkpoint that can be read; one that cannot is passed over with a warning.
-fn newest_readable(folder: &Path) -> Option<Checkpoint> {
-    checkpoint::list(folder).iter().rev().find_map(|path| match Checkpoint::read(path) {
-        Ok(checkpoint) => Some(checkpoint),
-        Err(error) => {
-            tracing::warn!(%error, "an unreadable checkpoint is passed over");
-            None
+/// The newest checkpoint that can be read; an unreadable one before it is passed over with a warning. `None` where there
+/// are no checkpoints; the newest one's error where none can be read.
+fn newest_readable(folder: &Path) -> Result<Option<Checkpoint>, TrainerError> {
+    let mut newest_error = None;
+    for path in checkpoint::list(folder).iter().rev() {
+        match Checkpoint::read(path) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(error) => {
+                tracing::warn!(%error, "an unreadable checkpoint is passed over");
+                newest_error.get_or_insert(error);
+            }
         }
-    })
+    }
+    newest_error.map_or(Ok(None), Err)
 }
 
 /// The network of a recipe at random.
