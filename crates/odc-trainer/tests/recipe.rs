@@ -1,5 +1,6 @@
-//! The recipe's bounds, and its way through TOML.
+//! The recipe: what it chooses from the data, its bounds, and its way through TOML.
 
+use odc_data::Step;
 use odc_trainer::Recipe;
 
 /// Why a recipe with this setting is refused for 1,000 images.
@@ -45,4 +46,38 @@ fn the_largest_numbers_that_are_allowed_go_through_toml() {
     // TOML has no larger integers: a recipe that held one could not be stored.
     let beyond = Recipe { seed: i64::MAX as u64 + 1, ..recipe };
     assert!(beyond.check(1000).expect_err("refused").to_string().contains("seed"));
+}
+
+#[test]
+fn clusters_threshold_and_batch_follow_the_number_of_images() {
+    for (n_samples, side, clusters, min_cluster, batch_size) in [
+        (20, 32, 2, 2, 2),
+        (250, 224, 10, 5, 31),
+        (4800, 32, 48, 20, 128),
+        (10_000, 224, 100, 20, 32),
+        (1_281_167, 64, 10_000, 20, 128),
+    ] {
+        let mut recipe = Recipe::default();
+        recipe.data.side = Some(side);
+        recipe.resolve_sizes(n_samples);
+        let chosen = (recipe.n_clusters(), recipe.memory.min_cluster, recipe.batch_size());
+        assert_eq!(chosen, (clusters, Some(min_cluster), batch_size), "N = {n_samples}");
+        recipe.check(n_samples).expect("what is chosen fits");
+    }
+    // What is set stays, and the rest follows it.
+    let mut recipe = Recipe::default();
+    recipe.memory.clusters = Some(500);
+    recipe.resolve_sizes(10_000);
+    assert_eq!((recipe.n_clusters(), recipe.memory.min_cluster), (500, Some(4)));
+}
+
+#[test]
+fn crops_keep_a_fifth_of_the_area_unless_told_otherwise() {
+    let first = |recipe: Recipe| recipe.data.augmentation.into_iter().next();
+    let Some(Step::RandomResizedCrop { scale, .. }) = first(Recipe::default()) else { panic!("a crop comes first") };
+    assert_eq!(scale, [0.2, 1.0]);
+    let smaller = r#"data.augmentation=[{ step = "random_resized_crop", scale = [0.08, 1.0] }]"#;
+    let recipe = Recipe::from_toml("of the test", "", &[smaller.to_owned()]).expect("a recipe");
+    let Some(Step::RandomResizedCrop { scale, .. }) = first(recipe) else { panic!("a crop comes first") };
+    assert_eq!(scale, [0.08, 1.0]);
 }

@@ -203,6 +203,45 @@ fn numbers_that_are_not_finite_never_replace_a_good_checkpoint() {
 }
 
 #[test]
+fn the_learning_rate_falls_where_its_share_of_the_run_is_reached() {
+    let (_keep, folder) = scratch();
+    let settings = ["optimizer.decay_at=[0.3, 0.75]", "optimizer.gamma=0.5", "optimizer.lr=5.12"];
+    let mut run = begin(&folder, &settings);
+    // Scaled linearly with the batch: 5.12 · 24 / 512. Of 8 iterations 3 (2.4 rounded up) and 6 come before.
+    let mut rates = Vec::new();
+    while let Some(progress) = run.advance().expect("an iteration") {
+        rates.push(progress.report.expect("trained").lr);
+    }
+    let expected = [0.24, 0.24, 0.24, 0.12, 0.12, 0.12, 0.06, 0.06];
+    assert!(rates.len() == 8 && rates.iter().zip(expected).all(|(rate, is)| (rate - is).abs() < 1e-12), "{rates:?}");
+}
+
+#[test]
+fn a_last_batch_of_one_image_is_left_out() {
+    let iterations = |images: usize| {
+        let (_keep, folder) = scratch();
+        begin(&folder, &[&format!("data.shapes_images={images}")]).iterations_per_epoch()
+    };
+    assert_eq!((iterations(96), iterations(97), iterations(98)), (4, 4, 5));
+}
+
+#[test]
+fn the_first_clustering_can_see_normalised_features() {
+    let running = |settings: &[&str]| {
+        let (_keep, folder) = scratch();
+        let run = begin(&folder, settings);
+        let params = run.trainer().network().params().named_tensors().expect("tensors");
+        let (_, variance) = params.into_iter().find(|(name, _)| name == "neck.bn0.running_var").expect("the neck's");
+        (variance.to_vec1::<f32>().expect("f32"), run.trainer().memory().features().to_vec())
+    };
+    let (as_fresh, features) = running(&[]);
+    assert_eq!(as_fresh, [1.0; 16]);
+    let (filled, others) = running(&["memory.initial_features=train_statistics"]);
+    assert!(filled.iter().all(|variance| *variance != 1.0 && *variance > 0.0), "{filled:?}");
+    assert_ne!(features, others);
+}
+
+#[test]
 fn a_loss_that_is_no_number_stops_or_is_left_out() {
     let (_keep, folder) = scratch();
     let mut run = begin(&folder, &[]);
