@@ -64,7 +64,7 @@ pub struct DataTable {
     pub workers: Option<usize>,
     /// Batches prepared ahead.
     pub queue: usize,
-    /// Share of images that may be undecodable before the run stops.
+    /// Share of images that may be undecodable; with more the run stops. Those that are left out are listed in any case.
     pub max_bad_share: f64,
     /// Mean per channel of pixels in [0, 1] (ImageNet's).
     pub mean: [f32; 3],
@@ -91,7 +91,7 @@ impl Default for DataTable {
             sampling: Sampling::Replacement,
             workers: None,
             queue: 4,
-            max_bad_share: 0.05,
+            max_bad_share: 0.5,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
             augmentation: Augmentation::standard(0.2).steps,

@@ -479,10 +479,16 @@ fn pixel_score(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Result<Option<f64
     knn_one_in_five(recipe, &odc_eval::extract_pixels(&subset, &start::extraction(recipe))?)
 }
 
+/// Whether there are two true labels to tell apart: with one, any answer would be right.
+fn has_classes(dataset: &dyn Dataset) -> bool {
+    let mut labels = (0..dataset.len()).filter_map(|index| dataset.true_label(index));
+    labels.next().is_some_and(|first| labels.any(|label| label != first))
+}
+
 /// At most `evaluation.images` images, drawn from all; `None` where there is nothing to score.
 fn scored_images(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Option<Arc<dyn Dataset>> {
     let most = recipe.evaluation.images;
-    if most == 0 || !(0..dataset.len()).any(|index| dataset.true_label(index).is_some()) {
+    if most == 0 || !has_classes(dataset.as_ref()) {
         return None;
     }
     Some(Arc::new(Subset::spread(Arc::clone(dataset), most)))
@@ -501,7 +507,7 @@ fn knn_one_in_five(recipe: &Recipe, features: &odc_eval::Features) -> Result<Opt
 fn nmi(dataset: &Arc<dyn Dataset>, labels: &[u32]) -> Option<f64> {
     let known: Vec<(u32, u32)> =
         labels.iter().enumerate().filter_map(|(sample, label)| Some((*label, dataset.true_label(sample)?))).collect();
-    if known.is_empty() {
+    if !has_classes(dataset.as_ref()) {
         return None;
     }
     let (clusters, true_labels): (Vec<u32>, Vec<u32>) = known.into_iter().unzip();
@@ -515,9 +521,11 @@ fn check_bad_share(recipe: &Recipe, bad: usize, of: usize, examples: &[Skipped])
     let example = examples.first().map(|first| format!(" (the first: {}: {})", first.name, first.reason));
     Err(TrainerError::Unhealthy(format!(
         "{bad} of {of} images cannot be decoded{}, more than data.max_bad_share = {} allows: look at the files, or raise \
-         the share by --set data.max_bad_share=0.5",
+         the share by --set data.max_bad_share={:.2}",
         example.unwrap_or_default(),
-        recipe.data.max_bad_share
+        recipe.data.max_bad_share,
+        // Rounded up, so that it suffices.
+        (100.0 * bad as f64 / of as f64).ceil() / 100.0
     )))
 }
 

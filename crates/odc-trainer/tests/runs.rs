@@ -111,12 +111,14 @@ fn a_run_that_cannot_begin_leaves_nothing_of_its_own() {
         std::fs::write(images.join(format!("{image:02}.jpg")), b"no picture").expect("writes");
     }
     let path = format!("data.path={}", images.display());
-    let error = Run::create(recipe(&[&path]), &folder, &mut |_| ()).err().expect("half are bad").to_string();
+    let settings = [path.as_str(), "data.max_bad_share=0.4"];
+    let error = Run::create(recipe(&settings), &folder, &mut |_| ()).err().expect("half are bad").to_string();
     assert!(error.contains("20 of 40 images cannot be decoded") && error.contains("00.jpg"), "{error}");
+    assert!(error.contains("data.max_bad_share=0.50"), "{error}");
     assert!(!folder.exists());
     std::fs::create_dir(&folder).expect("a folder");
     std::fs::write(folder.join("notes.txt"), b"mine").expect("writes");
-    assert!(Run::create(recipe(&[&path]), &folder, &mut |_| ()).is_err());
+    assert!(Run::create(recipe(&settings), &folder, &mut |_| ()).is_err());
     assert_eq!(names(&folder), ["notes.txt"]);
 }
 
@@ -323,4 +325,22 @@ fn images_that_vanish_are_listed_once_and_too_many_of_them_stop_the_run() {
         }
     };
     assert!(error.contains("of 40 images cannot be decoded") && error.contains("max_bad_share"), "{error}");
+}
+
+#[test]
+fn a_single_class_is_nothing_to_score() {
+    let (keep, folder) = scratch();
+    let write = |class: &str, image: u64| {
+        let class = keep.path().join("images").join(class);
+        std::fs::create_dir_all(&class).expect("a folder");
+        std::fs::write(class.join(format!("{image}.bmp")), odc_testkit::bmp(16, image)).expect("writes");
+    };
+    (0..40).for_each(|image| write("only", image));
+    let path = format!("data.path={}", keep.path().join("images").display());
+    let settings = [&path, "evaluation.images=100", "training.batch_size=20"];
+    let run = begin(&folder, &settings);
+    assert_eq!((run.before().knn, run.before().nmi), (None, None));
+    write("another", 40);
+    let run = begin(&keep.path().join("second"), &settings);
+    assert!(run.before().knn.is_some() && run.before().nmi.is_some());
 }

@@ -116,6 +116,7 @@ fn a_folder_of_images_with_one_that_is_broken() {
     ];
     let trained = odc(&here, &words).succeeded();
     assert!(trained.stdout.contains("48 images") && trained.stdout.contains("skipped.csv"), "{trained:#?}");
+    assert!(trained.stderr.contains("1 image could not be read"), "{trained:#?}");
     assert!(trained.stdout.contains("kNN accuracy"), "{trained:#?}");
     let table = odc(&here, &["assign", "--run", "run"]).succeeded().stdout;
     assert_eq!(table.lines().count(), 49);
