@@ -70,7 +70,7 @@ pub struct DataTable {
     pub mean: [f32; 3],
     /// Standard deviation per channel of pixels in [0, 1] (ImageNet's).
     pub std: [f32; 3],
-    /// The training view, step by step (spec.md, section 7).
+    /// The training view, step by step.
     pub augmentation: Vec<Step>,
 }
 
@@ -180,7 +180,7 @@ impl ModelTable {
     }
 }
 
-/// Which features the initial clustering sees (spec.md, section 4).
+/// Which features the initial clustering sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InitialFeatures {
@@ -203,7 +203,7 @@ pub struct MemoryTable {
     /// Clusters with fewer members are dissolved. Without it: a fifth of N / K, at most 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_cluster: Option<usize>,
-    /// `paper` or `reference` (spec.md, section 4).
+    /// `paper` or `reference`.
     pub rule: Rule,
     /// Iterations between centroid updates.
     pub centroid_every: u64,
@@ -261,7 +261,7 @@ pub struct OptimizerTable {
 
 impl Default for OptimizerTable {
     fn default() -> Self {
-        // The published run (spec.md, section 10): ×0.4 at epoch 400 of 440.
+        // The published run: ×0.4 at epoch 400 of 440.
         Self {
             lr: 0.06,
             momentum: 0.9,

@@ -1,4 +1,4 @@
-//! The start of a run: features of all images, the initial clustering, both memories (spec.md, section 3).
+//! The start of a run: features of all images, the initial clustering, both memories.
 
 use std::sync::Arc;
 
