@@ -56,6 +56,12 @@ impl Features {
         (self.select(&reference), self.select(&queries))
     }
 
+    /// Four fifths for reference, and a fifth that asks: of each five rows in order one, by a fixed draw. (Every fifth
+    /// row would be of one class in a set whose classes take turns.)
+    pub fn split_one_in_five(&self) -> (Self, Self) {
+        self.split(|position| drawn(position as u64 / 5) == position as u64 % 5)
+    }
+
     /// The rows at these positions. What was skipped is not part of a selection.
     pub fn select(&self, rows: &[usize]) -> Self {
         let mut values = Vec::with_capacity(rows.len() * self.dim);
@@ -69,4 +75,12 @@ impl Features {
             skipped: Vec::new(),
         }
     }
+}
+
+/// A number below five for each block of rows: the mixing function of splitmix64.
+fn drawn(block: u64) -> u64 {
+    let z = (block + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)) % 5
 }

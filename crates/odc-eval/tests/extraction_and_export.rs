@@ -122,6 +122,21 @@ fn a_split_keeps_all_rows_and_their_order() {
 }
 
 #[test]
+fn one_in_five_is_of_every_class_even_where_classes_take_turns() {
+    for classes in [2_u32, 5, 10, 12] {
+        let labels: Vec<Option<u32>> = (0..600).map(|row| Some(row % classes)).collect();
+        let features = Features::from_rows(vec![0.0; 600], 1, labels).expect("rows");
+        let (reference, queries) = features.split_one_in_five();
+        assert_eq!((reference.len(), queries.len()), (480, 120));
+        for class in 0..classes {
+            let of_class = |part: &Features| part.true_labels.iter().filter(|label| **label == Some(class)).count();
+            let (asked, share) = (of_class(&queries), 120 / classes as usize);
+            assert!(asked >= share / 3 && of_class(&reference) > 0, "class {class} of {classes}: {asked} of {share}");
+        }
+    }
+}
+
+#[test]
 fn numpy_and_csv_files_hold_all_rows() {
     let features = extract_pixels(&damaged(6), &config()).expect("four remain");
     let folder = tempfile::tempdir().expect("a folder");

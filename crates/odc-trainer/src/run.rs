@@ -496,7 +496,7 @@ fn scored_images(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Option<Arc<dyn 
 
 /// One image in five asks its neighbours among the others.
 fn knn_one_in_five(recipe: &Recipe, features: &odc_eval::Features) -> Result<Option<f64>, TrainerError> {
-    let (reference, queries) = features.split(|position| position % 5 == 4);
+    let (reference, queries) = features.split_one_in_five();
     if reference.len() <= recipe.evaluation.knn_k || queries.is_empty() {
         return Ok(None);
     }
