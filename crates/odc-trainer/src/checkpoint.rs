@@ -13,7 +13,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use crate::files::write_atomically;
-use crate::run::Scores;
+use crate::scores::Scores;
 use crate::{Recipe, Trainer, TrainerError};
 
 /// All that is needed to go on bit for bit.
@@ -164,7 +164,7 @@ impl Checkpoint {
     /// Where a tensor is missing or has another shape.
     pub fn into_trainer(mut self, total: u64) -> Result<Trainer, TrainerError> {
         let memory = self.memory()?;
-        let mut trainer = Trainer::new(&self.recipe, crate::run::random_network(&self.recipe)?, memory, total)?;
+        let mut trainer = Trainer::new(&self.recipe, crate::start::random_network(&self.recipe)?, memory, total)?;
         let params = trainer.network.params();
         for name in params.names() {
             let saved = take(&mut self.tensors, &format!("network.{name}"), &self.path)?;
@@ -208,6 +208,22 @@ pub fn list(folder: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
+}
+
+/// The newest checkpoint that can be read; an unreadable one before it is passed over with a warning. `None` where there
+/// are no checkpoints; the newest one's error where none can be read.
+pub(crate) fn newest_readable(folder: &Path) -> Result<Option<Checkpoint>, TrainerError> {
+    let mut newest_error = None;
+    for path in list(folder).iter().rev() {
+        match Checkpoint::read(path) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(error) => {
+                tracing::warn!(%error, "an unreadable checkpoint is passed over");
+                newest_error.get_or_insert(error);
+            }
+        }
+    }
+    newest_error.map_or(Ok(None), Err)
 }
 
 fn take(tensors: &mut HashMap<String, Tensor>, name: &str, path: &Path) -> Result<Tensor, TrainerError> {

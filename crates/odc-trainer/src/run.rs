@@ -4,30 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Device;
-use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, Skipped, Subset, View};
-use odc_eval::{ClusteringScore, KnnClassifier};
+use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, Skipped, View};
 use odc_model::Network;
-use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::files::{remove_partial, write_atomically};
 use crate::health::Health;
 use crate::log::{Log, Window};
 use crate::recipe::Reaction;
-use crate::start::{self, Stage};
+use crate::scores::{Scores, nmi, pixel_score, score};
+use crate::skipped::{check_bad_share, read_skipped, write_skipped};
+use crate::start::{self, Stage, first_network};
 use crate::{LogLine, Recipe, StepOutcome, StepReport, Summary, Trainer, TrainerError};
-
-/// What the features and pseudo-labels are worth against true labels, where there are any.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
-    /// kNN accuracy in percent of the backbone's pooled features, one image in five against the others.
-    pub knn: Option<f64>,
-    /// kNN accuracy in percent of raw pixels, on the same images.
-    pub knn_pixels: Option<f64>,
-    /// Normalised mutual information of pseudo-labels and true labels.
-    pub nmi: Option<f64>,
-}
 
 /// A run in progress.
 pub struct Run {
@@ -147,7 +135,7 @@ impl Run {
         }
         remove_partial(folder);
         remove_partial(&folder.join("checkpoints"));
-        let Some(checkpoint) = newest_readable(folder)? else {
+        let Some(checkpoint) = checkpoint::newest_readable(folder)? else {
             let recipe = crate::read_recipe(&stored, &[])?;
             let dataset = odc_data::open(&recipe.data.source())?;
             let network = first_network(&recipe)?;
@@ -414,37 +402,6 @@ impl Run {
     }
 }
 
-/// The newest checkpoint that can be read; an unreadable one before it is passed over with a warning. `None` where there
-/// are no checkpoints; the newest one's error where none can be read.
-fn newest_readable(folder: &Path) -> Result<Option<Checkpoint>, TrainerError> {
-    let mut newest_error = None;
-    for path in checkpoint::list(folder).iter().rev() {
-        match Checkpoint::read(path) {
-            Ok(checkpoint) => return Ok(Some(checkpoint)),
-            Err(error) => {
-                tracing::warn!(%error, "an unreadable checkpoint is passed over");
-                newest_error.get_or_insert(error);
-            }
-        }
-    }
-    newest_error.map_or(Ok(None), Err)
-}
-
-/// The network of a recipe at random.
-pub(crate) fn random_network(recipe: &Recipe) -> Result<Network, TrainerError> {
-    let seed = odc_ops::random::key(recipe.seed, "network", 0);
-    Ok(Network::new(&recipe.model.backbone(), &recipe.model.neck(), recipe.n_clusters(), seed, &Device::Cpu)?)
-}
-
-/// The network that a run begins with: at random, or its backbone from `model.init_from`.
-fn first_network(recipe: &Recipe) -> Result<Network, TrainerError> {
-    let network = random_network(recipe)?;
-    if !recipe.model.init_from.is_empty() {
-        odc_model::weights::load_strict(network.backbone.params(), Path::new(&recipe.model.init_from))?;
-    }
-    Ok(network)
-}
-
 /// Iterations an epoch: a last batch of one image is left out, batch norm needs two.
 fn iterations_per_epoch(n_samples: usize, batch_size: usize) -> u64 {
     let rest = n_samples % batch_size;
@@ -455,101 +412,4 @@ fn iterations_per_epoch(n_samples: usize, batch_size: usize) -> u64 {
 fn fingerprint(dataset: &dyn Dataset) -> u32 {
     let count = crc32c::crc32c(&(dataset.len() as u64).to_le_bytes());
     (0..dataset.len()).fold(count, |sum, index| crc32c::crc32c_append(sum, dataset.name(index).as_bytes()))
-}
-
-/// kNN of the backbone's features on a spread of the images, and NMI of all pseudo-labels.
-fn score(
-    recipe: &Recipe,
-    network: &Network,
-    dataset: &Arc<dyn Dataset>,
-    labels: &[u32],
-) -> Result<Scores, TrainerError> {
-    let Some(subset) = scored_images(recipe, dataset) else { return Ok(Scores::default()) };
-    let features = odc_eval::extract(&network.backbone, &subset, &start::extraction(recipe), &mut |_, _| ())?;
-    let knn = knn_one_in_five(recipe, &features)?;
-    Ok(Scores { knn, knn_pixels: None, nmi: nmi(dataset, labels) })
-}
-
-fn pixel_score(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Result<Option<f64>, TrainerError> {
-    // Beyond small images, raw pixels are a long wait for a number that nobody doubts.
-    if recipe.data.resolved_side() > 64 {
-        return Ok(None);
-    }
-    let Some(subset) = scored_images(recipe, dataset) else { return Ok(None) };
-    knn_one_in_five(recipe, &odc_eval::extract_pixels(&subset, &start::extraction(recipe))?)
-}
-
-/// Whether there are two true labels to tell apart: with one, any answer would be right.
-fn has_classes(dataset: &dyn Dataset) -> bool {
-    let mut labels = (0..dataset.len()).filter_map(|index| dataset.true_label(index));
-    labels.next().is_some_and(|first| labels.any(|label| label != first))
-}
-
-/// At most `evaluation.images` images, drawn from all; `None` where there is nothing to score.
-fn scored_images(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Option<Arc<dyn Dataset>> {
-    let most = recipe.evaluation.images;
-    if most == 0 || !has_classes(dataset.as_ref()) {
-        return None;
-    }
-    Some(Arc::new(Subset::spread(Arc::clone(dataset), most)))
-}
-
-/// One image in five asks its neighbours among the others.
-fn knn_one_in_five(recipe: &Recipe, features: &odc_eval::Features) -> Result<Option<f64>, TrainerError> {
-    let (reference, queries) = features.split_one_in_five();
-    if reference.len() <= recipe.evaluation.knn_k || queries.is_empty() {
-        return Ok(None);
-    }
-    let classifier = KnnClassifier { k: recipe.evaluation.knn_k, temperature: recipe.evaluation.temperature };
-    Ok(Some(classifier.accuracy(&reference, &queries)?))
-}
-
-fn nmi(dataset: &Arc<dyn Dataset>, labels: &[u32]) -> Option<f64> {
-    let known: Vec<(u32, u32)> =
-        labels.iter().enumerate().filter_map(|(sample, label)| Some((*label, dataset.true_label(sample)?))).collect();
-    if !has_classes(dataset.as_ref()) {
-        return None;
-    }
-    let (clusters, true_labels): (Vec<u32>, Vec<u32>) = known.into_iter().unzip();
-    Some(ClusteringScore::new(&clusters, &true_labels).ok()?.nmi)
-}
-
-fn check_bad_share(recipe: &Recipe, bad: usize, of: usize, examples: &[Skipped]) -> Result<(), TrainerError> {
-    if bad as f64 <= recipe.data.max_bad_share * of as f64 {
-        return Ok(());
-    }
-    let example = examples.first().map(|first| format!(" (the first: {}: {})", first.name, first.reason));
-    Err(TrainerError::Unhealthy(format!(
-        "{bad} of {of} images cannot be decoded{}, more than data.max_bad_share = {} allows: look at the files, or raise \
-         the share by --set data.max_bad_share={:.2}",
-        example.unwrap_or_default(),
-        recipe.data.max_bad_share,
-        // Rounded up, so that it suffices.
-        (100.0 * bad as f64 / of as f64).ceil() / 100.0
-    )))
-}
-
-fn write_skipped(folder: &Path, skipped: &[Skipped]) -> Result<(), TrainerError> {
-    let path = folder.join("skipped.csv");
-    let failed = |error: csv::Error| TrainerError::file("write", &path, error.into());
-    let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(["index", "path", "reason"]).map_err(failed)?;
-    for one in skipped {
-        table.write_record([&one.index.to_string(), &one.name, &one.reason]).map_err(failed)?;
-    }
-    let bytes = table.into_inner().map_err(|error| TrainerError::file("write", &path, error.into_error()))?;
-    write_atomically(&path, &bytes)
-}
-
-fn read_skipped(folder: &Path) -> Result<Vec<Skipped>, TrainerError> {
-    let path = folder.join("skipped.csv");
-    let failed = |error: csv::Error| TrainerError::file("read", &path, error.into());
-    let mut table = csv::Reader::from_path(&path).map_err(failed)?;
-    let mut all = Vec::new();
-    for row in table.records() {
-        let row = row.map_err(failed)?;
-        let cell = |position: usize| row.get(position).unwrap_or_default().to_owned();
-        all.push(Skipped { index: cell(0).parse().unwrap_or(u32::MAX), name: cell(1), reason: cell(2) });
-    }
-    Ok(all)
 }
