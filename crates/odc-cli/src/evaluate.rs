@@ -125,7 +125,7 @@ impl Sets {
                 (features(&dataset, "the training images")?, test, of)
             }
             None => {
-                let (train, test) = features(&dataset, "the images")?.split_one_in_five();
+                let (train, test) = features(&dataset, "the images")?.split_fifth(0);
                 (train, test, "others: one image in five, held out".to_owned())
             }
         };

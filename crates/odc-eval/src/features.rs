@@ -1,8 +1,13 @@
 //! Features of images with what belongs to each row: index, name, true label.
 
+use std::collections::HashMap;
+
 use odc_data::Skipped;
 
 use crate::EvalError;
+
+/// Parts of [`Features::split_fifth`].
+pub const FIFTHS: usize = 5;
 
 /// Features of images, one row an image. All per-row vectors have the same length.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,10 +61,22 @@ impl Features {
         (self.select(&reference), self.select(&queries))
     }
 
-    /// Four fifths for reference, and a fifth that asks: of each five rows in order one, by a fixed draw. (Every fifth
-    /// row would be of one class in a set whose classes take turns.)
-    pub fn split_one_in_five(&self) -> (Self, Self) {
-        self.split(|position| drawn(position as u64 / 5) == position as u64 % 5)
+    /// Four fifths for reference, and the `fold`-th fifth (0 to 4) that asks. Each class is cut into fifths for itself:
+    /// every fifth row of all would be of one class in a set whose classes take turns, and a drawn fifth would leave
+    /// the fewest references to the class that asks most.
+    pub fn split_fifth(&self, fold: usize) -> (Self, Self) {
+        let mut seen: HashMap<Option<u32>, usize> = HashMap::new();
+        let folds: Vec<usize> = self
+            .true_labels
+            .iter()
+            .map(|&label| {
+                let of_class = seen.entry(label).or_default();
+                *of_class += 1;
+                // Classes begin at different fifths, so that small ones do not all come to the first.
+                (*of_class + label.unwrap_or(0) as usize) % FIFTHS
+            })
+            .collect();
+        self.split(|position| folds[position] == fold)
     }
 
     /// The rows at these positions. What was skipped is not part of a selection.
@@ -75,12 +92,4 @@ impl Features {
             skipped: Vec::new(),
         }
     }
-}
-
-/// A number below five for each block of rows: the mixing function of splitmix64.
-fn drawn(block: u64) -> u64 {
-    let z = (block + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ (z >> 31)) % 5
 }

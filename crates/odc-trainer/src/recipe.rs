@@ -319,8 +319,8 @@ impl Default for TrainingTable {
     }
 }
 
-/// `[evaluation]`: the score of a run's own images before and after training, where they have true labels. One image
-/// in five is a query against the others.
+/// `[evaluation]`: the score of a run's own images before and after training, where they have true labels. Each
+/// fifth of them is scored against the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationTable {

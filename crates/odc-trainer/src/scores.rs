@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use odc_data::{Dataset, Subset};
-use odc_eval::{ClusteringScore, KnnClassifier};
+use odc_eval::{ClusteringScore, FIFTHS, Features, KnnClassifier};
 use odc_model::Network;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::{Recipe, TrainerError, start};
 /// What the features and pseudo-labels are worth against true labels, where there are any.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// kNN accuracy in percent of the backbone's pooled features, one image in five against the others.
+    /// kNN accuracy in percent of the backbone's pooled features, each fifth of the images against the others.
     pub knn: Option<f64>,
     /// kNN accuracy in percent of raw pixels, on the same images.
     pub knn_pixels: Option<f64>,
@@ -29,7 +29,7 @@ pub(crate) fn score(
 ) -> Result<Scores, TrainerError> {
     let Some(subset) = scored_images(recipe, dataset) else { return Ok(Scores::default()) };
     let features = odc_eval::extract(&network.backbone, &subset, &start::extraction(recipe), &mut |_, _| ())?;
-    let knn = knn_one_in_five(recipe, &features)?;
+    let knn = knn_by_fifths(recipe, &features)?;
     Ok(Scores { knn, knn_pixels: None, nmi: nmi(dataset, labels) })
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn pixel_score(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Result
         return Ok(None);
     }
     let Some(subset) = scored_images(recipe, dataset) else { return Ok(None) };
-    knn_one_in_five(recipe, &odc_eval::extract_pixels(&subset, &start::extraction(recipe))?)
+    knn_by_fifths(recipe, &odc_eval::extract_pixels(&subset, &start::extraction(recipe))?)
 }
 
 /// Whether there are two true labels to tell apart: with one, any answer would be right.
@@ -57,14 +57,20 @@ fn scored_images(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Option<Arc<dyn 
     Some(Arc::new(Subset::spread(Arc::clone(dataset), most)))
 }
 
-/// One image in five asks its neighbours among the others.
-fn knn_one_in_five(recipe: &Recipe, features: &odc_eval::Features) -> Result<Option<f64>, TrainerError> {
-    let (reference, queries) = features.split_one_in_five();
-    if reference.len() <= recipe.evaluation.knn_k || queries.is_empty() {
-        return Ok(None);
-    }
+/// Each image asks its neighbours among the four fifths that it is not in.
+fn knn_by_fifths(recipe: &Recipe, features: &Features) -> Result<Option<f64>, TrainerError> {
     let classifier = KnnClassifier { k: recipe.evaluation.knn_k, temperature: recipe.evaluation.temperature };
-    Ok(Some(classifier.accuracy(&reference, &queries)?))
+    let (mut right, mut asked) = (0.0, 0.0);
+    for fold in 0..FIFTHS {
+        let (reference, queries) = features.split_fifth(fold);
+        let labelled = queries.true_labels.iter().flatten().count() as f64;
+        if reference.len() <= recipe.evaluation.knn_k || labelled == 0.0 {
+            return Ok(None);
+        }
+        right += classifier.accuracy(&reference, &queries)? * labelled;
+        asked += labelled;
+    }
+    Ok(Some(right / asked))
 }
 
 pub(crate) fn nmi(dataset: &Arc<dyn Dataset>, labels: &[u32]) -> Option<f64> {
