@@ -257,7 +257,8 @@ fn judgement(before: &Scores, after: &Scores) -> String {
     )
 }
 
-fn next_command(folder: &Path, summary: &Summary) -> String {
+/// What to ask of a finished run next.
+pub(crate) fn next_command(folder: &Path, summary: &Summary) -> String {
     let command = if summary.after.knn.is_some() { "eval-linear" } else { "assign" };
     format!("{} {command} --run {}", called_as(), folder.display())
 }
