@@ -67,7 +67,7 @@ impl Run {
     ///
     /// # Errors
     /// Where the recipe does not fit the data, too many images are undecodable, the folder holds a run already or
-    /// cannot be written. A folder that was not there before is removed again.
+    /// cannot be written. Folders that were not there before are removed again.
     pub fn create(mut recipe: Recipe, folder: &Path, progress: &mut dyn FnMut(Stage)) -> Result<Self, TrainerError> {
         if PRODUCTS.iter().any(|name| folder.join(name).exists()) {
             return Err(TrainerError::RunFolder(format!(
@@ -80,7 +80,9 @@ impl Run {
         recipe.resolve(dataset.as_ref());
         recipe.check(dataset.len())?;
         let network = first_network(&recipe)?;
-        let existed = folder.exists();
+        // The folders that are not there yet, innermost first.
+        let new_folders: Vec<&Path> =
+            folder.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
         std::fs::create_dir_all(folder).map_err(|error| TrainerError::file("create", folder, error))?;
         let run = Self::begin(recipe, folder, &dataset, network, progress);
         if run.is_err() {
@@ -90,8 +92,8 @@ impl Run {
                 let product = folder.join(name);
                 let _ = if product.is_dir() { std::fs::remove_dir_all(product) } else { std::fs::remove_file(product) };
             }
-            if !existed {
-                let _ = std::fs::remove_dir(folder);
+            for new in new_folders {
+                let _ = std::fs::remove_dir(new);
             }
         }
         run
