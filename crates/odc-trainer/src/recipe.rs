@@ -389,6 +389,11 @@ impl Recipe {
         self.training.batch_size.get_or_insert((n_samples / 8).clamp(2, largest));
     }
 
+    /// What the weights of the network at random depend on.
+    pub fn network_seed(&self) -> u64 {
+        odc_ops::random::key(self.seed, "network", 0)
+    }
+
     /// K; the recipe must be resolved.
     pub fn n_clusters(&self) -> usize {
         self.memory.clusters.unwrap_or(0)

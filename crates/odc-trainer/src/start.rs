@@ -126,8 +126,8 @@ fn fill_statistics(recipe: &Recipe, network: &Network, dataset: &Arc<dyn Dataset
 
 /// The network of a recipe at random.
 pub(crate) fn random_network(recipe: &Recipe) -> Result<Network, TrainerError> {
-    let seed = odc_ops::random::key(recipe.seed, "network", 0);
-    Ok(Network::new(&recipe.model.backbone(), &recipe.model.neck(), recipe.n_clusters(), seed, &Device::Cpu)?)
+    let (backbone, neck, seed) = (recipe.model.backbone(), recipe.model.neck(), recipe.network_seed());
+    Ok(Network::new(&backbone, &neck, recipe.n_clusters(), seed, &Device::Cpu)?)
 }
 
 /// The network that a run begins with: at random, or its backbone from `model.init_from`.

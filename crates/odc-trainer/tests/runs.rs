@@ -205,6 +205,20 @@ fn numbers_that_are_not_finite_never_replace_a_good_checkpoint() {
 }
 
 #[test]
+fn a_run_begins_with_the_network_of_its_seed() {
+    let (_keep, folder) = scratch();
+    let run = begin(&folder, &["seed=5"]);
+    let model = &run.recipe().model;
+    let alone =
+        odc_model::ResNet::new(&model.backbone(), run.recipe().network_seed(), &Device::Cpu).expect("a network");
+    let values = |params: &odc_model::Params| {
+        let weight = params.get("conv1.weight").expect("the first layer").to_file_layout().expect("a tensor");
+        weight.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32")
+    };
+    assert_eq!(values(alone.params()), values(run.trainer().network().backbone.params()));
+}
+
+#[test]
 fn the_learning_rate_falls_where_its_share_of_the_run_is_reached() {
     let (_keep, folder) = scratch();
     let settings = ["optimizer.decay_at=[0.3, 0.75]", "optimizer.gamma=0.5", "optimizer.lr=5.12"];
