@@ -100,6 +100,15 @@ pub fn formula(seed: u64, n: usize) -> Vec<f32> {
         .collect()
 }
 
+/// A BMP file of `side` × `side` pixels of noise, 24 bits each; `side` must be a multiple of four.
+pub fn bmp(side: usize, seed: u64) -> Vec<u8> {
+    assert!(side.is_multiple_of(4), "rows of a BMP are padded to four bytes: {side}");
+    let pixels = formula(seed, side * side * 3).into_iter().map(|value| ((value + 1.0) * 127.5) as u8);
+    let (side, length) = (side as u32, (side * side * 3) as u32);
+    let numbers = [54 + length, 0, 54, 40, side, side, 1 | 24 << 16, 0, 0, 0, 0, 0, 0];
+    b"BM".iter().copied().chain(numbers.into_iter().flat_map(u32::to_le_bytes)).chain(pixels).collect()
+}
+
 /// The folder with CIFAR-10 and the photographs: `ODC_TEST_DATA`, or `../shared/data` beside the repository.
 /// `None`, said on standard error, where there is neither: the calling test has then nothing to do.
 pub fn test_data(test: &str) -> Option<PathBuf> {

@@ -325,7 +325,7 @@ pub(crate) struct LabelledSets {
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
 
-    /// Labelled images to test on [default: new images of `shapes`; otherwise every fifth image of --data, held out]
+    /// Labelled images to test on [default: new images of `shapes`; otherwise one image in five of --data, held out]
     #[arg(long, value_name = "PATH")]
     pub(crate) test: Option<String>,
 

@@ -93,6 +93,8 @@ impl BackboneArguments {
         recipe.model.arch = self.arch.unwrap_or_default();
         recipe.model.width = self.width.unwrap_or(recipe.model.width);
         recipe.model.stem = self.stem;
+        // So that it is the network that a run of this seed begins with.
+        recipe.seed = self.seed;
         recipe
     }
 }
@@ -160,7 +162,7 @@ impl Subject {
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
         let backbone = |seed| ResNet::new(&self.recipe.model.backbone(), seed, &self.device);
         match &self.origin {
-            Origin::Random { seed } => Ok(Loaded::Backbone(Box::new(backbone(*seed)?))),
+            Origin::Random { .. } => Ok(Loaded::Backbone(Box::new(backbone(self.recipe.network_seed())?))),
             Origin::Weights(file) => {
                 let backbone = backbone(0)?;
                 let report = weights::load_reported(backbone.params(), file)?;

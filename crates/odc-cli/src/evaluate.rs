@@ -125,8 +125,8 @@ impl Sets {
                 (features(&dataset, "the training images")?, test, of)
             }
             None => {
-                let (train, test) = features(&dataset, "the images")?.split(|position| position % 5 == 4);
-                (train, test, "others: every fifth image, held out".to_owned())
+                let (train, test) = features(&dataset, "the images")?.split_fifth(0);
+                (train, test, "others: one image in five, held out".to_owned())
             }
         };
         let about =

@@ -1,5 +1,6 @@
 //! How the program ends when something is wrong: one message on standard error, and the exit code.
 
+use std::io;
 use std::process::ExitCode;
 
 use odc_data::DataError;
@@ -41,8 +42,23 @@ pub(crate) fn tell(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if error.chain().any(is_wrong_use) { 2 } else { 1 })
 }
 
-/// The chain of causes as one message.
+/// The chain of causes as one message, and what to do about a disk that takes nothing.
 pub(crate) fn message(error: &anyhow::Error) -> String {
+    let message = causes(error);
+    let advice = error.chain().find_map(|cause| match cause.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("Free some space, or name another place by --out")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some("Name a place that can be written by --out"),
+        _ => None,
+    });
+    match advice {
+        Some(advice) => format!("{message}. {advice}"),
+        None => message,
+    }
+}
+
+fn causes(error: &anyhow::Error) -> String {
     let mut message = String::new();
     for cause in error.chain() {
         let text = without_backtrace(&cause.to_string());
@@ -84,9 +100,11 @@ mod tests {
 
     #[test]
     fn causes_are_joined_without_repetition_and_backtraces() {
-        let cause = std::io::Error::other("disk full");
+        let cause = io::Error::other("disk full");
         let error = anyhow::Error::new(cause).context("cannot write x: disk full").context("no summary");
         assert_eq!(message(&error), "no summary: cannot write x: disk full");
+        let full = anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("cannot write x");
+        assert!(message(&full).ends_with("Free some space, or name another place by --out"), "{}", message(&full));
         assert_eq!(without_backtrace("shape mismatch\n   0: candle_core::x\n             at y.rs"), "shape mismatch");
     }
 

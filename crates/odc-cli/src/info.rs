@@ -10,6 +10,7 @@ use crate::arguments::{InfoArguments, called_as};
 use crate::failure::WrongUse;
 use crate::output::{Table, count, print, print_json};
 use crate::run_folder;
+use crate::train::next_command;
 
 /// Tells what is at the path.
 ///
@@ -88,10 +89,9 @@ fn of_run(folder: &Path, json: bool) -> anyhow::Result<()> {
             table.row(["NMI", &format!("{before:.3} before, {after:.3} after training")]);
         }
     }
-    let next = if summary.is_some() {
-        format!("{} eval-linear --run {}", called_as(), folder.display())
-    } else {
-        format!("{} train --resume {}", called_as(), folder.display())
+    let next = match &summary {
+        Some(summary) => next_command(folder, summary),
+        None => format!("{} train --resume {}", called_as(), folder.display()),
     };
     print(&format!("Run {}\n{table}Next: {next}\n", folder.display()))
 }

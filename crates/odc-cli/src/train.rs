@@ -61,6 +61,9 @@ fn begin(recipe: Recipe, folder: &Path) -> anyhow::Result<Run> {
         stages.show(stage);
     })?;
     drop(stages);
+    if let Some(left_out) = left_out(folder) {
+        screen::say(&format!("{left_out}; training goes on with the others."));
+    }
     let before = run.before();
     if let Some(knn) = before.knn {
         let pixels = before.knn_pixels.map(|knn| format!("; raw pixels give {knn:.1} %")).unwrap_or_default();
@@ -191,11 +194,7 @@ fn report(folder: &Path, summary: &Summary, json: bool) -> anyhow::Result<()> {
         }
         return print_json(&value);
     }
-    let skipped = std::fs::read_to_string(folder.join("skipped.csv")).map_or(0, |text| text.lines().count().max(1) - 1);
-    let skipped = match skipped {
-        0 => String::new(),
-        n => format!(" ({} could not be read: see {})", count(n, "image"), folder.join("skipped.csv").display()),
-    };
+    let skipped = left_out(folder).map(|left_out| format!(" ({left_out})")).unwrap_or_default();
     print(&format!(
         "\nLearned from {} in {}, {} into {}{skipped}.\n\n{}\n{}\nThe run: {}\n  backbone.safetensors  the network, with \
          torchvision's names\n  clusters.csv          the cluster of every image\n  log.jsonl, tensorboard/, summary.json, \
@@ -209,6 +208,14 @@ fn report(folder: &Path, summary: &Summary, json: bool) -> anyhow::Result<()> {
         folder.display(),
         next_command(folder, summary),
     ))
+}
+
+/// How many images could not be read, and where they are listed; `None` where all could.
+fn left_out(folder: &Path) -> Option<String> {
+    let path = folder.join("skipped.csv");
+    // One record an image, below the header; a name may hold a line break.
+    let records = csv::Reader::from_path(&path).ok()?.into_records().count();
+    (records > 0).then(|| format!("{} could not be read: see {}", count(records, "image"), path.display()))
 }
 
 fn before_and_after(summary: &Summary) -> Table {
@@ -236,7 +243,7 @@ fn before_and_after(summary: &Summary) -> Table {
 /// The numbers in words.
 fn judgement(before: &Scores, after: &Scores) -> String {
     let (Some(first), Some(last)) = (before.knn, after.knn) else {
-        return "These images have no true labels, so nothing can be scored here: look at clusters.csv.\n".to_owned();
+        return "These images have no true labels to tell apart, so nothing can be scored here: look at clusters.csv.\n".to_owned();
     };
     let pixels = before.knn_pixels.map(|knn| format!(" (raw pixels: {knn:.1} %)")).unwrap_or_default();
     let advice = if last > first {
@@ -250,7 +257,8 @@ fn judgement(before: &Scores, after: &Scores) -> String {
     )
 }
 
-fn next_command(folder: &Path, summary: &Summary) -> String {
+/// What to ask of a finished run next.
+pub(crate) fn next_command(folder: &Path, summary: &Summary) -> String {
     let command = if summary.after.knn.is_some() { "eval-linear" } else { "assign" };
     format!("{} {command} --run {}", called_as(), folder.display())
 }

@@ -84,7 +84,7 @@ pub enum Step {
 }
 
 impl Augmentation {
-    /// The training view of spec.md, section 7: crops from `scale_min` of the area up to all of it.
+    /// The training view of docs/ALGORITHM.md: crops from `scale_min` of the area up to all of it.
     pub fn standard(scale_min: f32) -> Self {
         Self {
             steps: vec![

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::SampleRandom;
 
-/// How an epoch's `n` draws are made (spec, section 7).
+/// How an epoch's `n` draws are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sampling {

@@ -49,8 +49,8 @@ fn the_held_out_set_has_other_images_of_the_same_classes() {
     assert!(Source { path: "photos".to_owned(), ..Source::default() }.held_out().is_none());
 }
 
-/// Share of `test`, in percent, that the `k` nearest of `train` by cosine name rightly (votes weighted as in spec.md,
-/// section 12).
+/// Share of `test`, in percent, that the `k` nearest of `train` by cosine name rightly (votes weighted as in
+/// docs/ALGORITHM.md).
 fn nearest_neighbours(train: &[(Vec<f32>, u32)], test: &[(Vec<f32>, u32)], n_classes: usize, k: usize) -> f64 {
     let right = test.iter().filter(|(row, label)| {
         let mut near: Vec<(f32, u32)> = train.iter().map(|(other, label)| (dot_product(row, other), *label)).collect();

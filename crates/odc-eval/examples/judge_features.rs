@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("features written to {}", folder.display());
     for (name, features) in [("random network", of_network), ("pixels", extract_pixels(&dataset, &config)?)] {
         println!("{name}");
-        let (train, test) = features.split(|position| position % 5 == 4);
+        let (train, test) = features.split_fifth(0);
         judge(&train, &test)?;
     }
     Ok(())

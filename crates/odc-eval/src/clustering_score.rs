@@ -1,4 +1,4 @@
-//! Clusters against true labels: mutual information, pair counting, purity, best matching (spec.md, section 12).
+//! Clusters against true labels: mutual information, pair counting, purity, best matching.
 
 use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;

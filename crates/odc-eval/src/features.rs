@@ -1,8 +1,13 @@
 //! Features of images with what belongs to each row: index, name, true label.
 
+use std::collections::HashMap;
+
 use odc_data::Skipped;
 
 use crate::EvalError;
+
+/// Parts of [`Features::split_fifth`].
+pub const FIFTHS: usize = 5;
 
 /// Features of images, one row an image. All per-row vectors have the same length.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,6 +59,24 @@ impl Features {
     pub fn split(&self, asks: impl Fn(usize) -> bool) -> (Self, Self) {
         let (queries, reference): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(|&position| asks(position));
         (self.select(&reference), self.select(&queries))
+    }
+
+    /// Four fifths for reference, and the `fold`-th fifth (0 to 4) that asks. Each class is cut into fifths for itself:
+    /// every fifth row of all would be of one class in a set whose classes take turns, and a drawn fifth would leave
+    /// the fewest references to the class that asks most.
+    pub fn split_fifth(&self, fold: usize) -> (Self, Self) {
+        let mut seen: HashMap<Option<u32>, usize> = HashMap::new();
+        let folds: Vec<usize> = self
+            .true_labels
+            .iter()
+            .map(|&label| {
+                let of_class = seen.entry(label).or_default();
+                *of_class += 1;
+                // Classes begin at different fifths, so that small ones do not all come to the first.
+                (*of_class + label.unwrap_or(0) as usize) % FIFTHS
+            })
+            .collect();
+        self.split(|position| folds[position] == fold)
     }
 
     /// The rows at these positions. What was skipped is not part of a selection.

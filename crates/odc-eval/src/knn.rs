@@ -1,4 +1,4 @@
-//! k nearest neighbours by cosine similarity (spec.md, section 12).
+//! k nearest neighbours by cosine similarity.
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};

@@ -22,7 +22,7 @@ mod task;
 pub use clustering_score::{ClusterSizes, ClusteringScore};
 pub use error::EvalError;
 pub use extraction::{ExtractionConfig, extract, extract_on, extract_pixels, extract_with};
-pub use features::Features;
+pub use features::{FIFTHS, Features};
 pub use knn::{KnnAccuracy, KnnClassifier, KnnReport};
 pub use linear_probe::{LinearProbe, LinearReport};
 pub use logistic_probe::{LogisticProbe, LogisticReport, LogisticResult};

@@ -1,4 +1,4 @@
-//! The linear probe of published numbers: a linear layer trained by SGD on pooled features (spec.md, section 12).
+//! The linear probe of published numbers: a linear layer trained by SGD on pooled features.
 
 use odc_data::Sampling;
 use serde::{Deserialize, Serialize};

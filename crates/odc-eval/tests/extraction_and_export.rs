@@ -6,7 +6,7 @@ use candle_core::Device;
 use ndarray::Array2;
 use ndarray_npy::read_npy;
 use odc_data::{DataError, Dataset, Image, PlainView, Source};
-use odc_eval::{EvalError, ExtractionConfig, Features, extract, extract_pixels, extract_with};
+use odc_eval::{EvalError, ExtractionConfig, FIFTHS, Features, extract, extract_pixels, extract_with};
 use odc_model::{BackboneConfig, Mode, ResNet, Stem};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, ListAccessor, RowAccessor};
@@ -119,6 +119,26 @@ fn a_split_keeps_all_rows_and_their_order() {
     assert_eq!(queries.row(0), features.row(4));
     assert_eq!(reference.indices, [1, 2, 4, 5, 8, 10, 11]);
     assert_eq!(reference.names[6], features.names[7]);
+}
+
+#[test]
+fn every_fifth_has_its_share_of_every_class_even_where_classes_take_turns() {
+    for classes in [2_u32, 5, 10, 12] {
+        let labels: Vec<Option<u32>> = (0..600).map(|row| Some(row % classes)).collect();
+        let features = Features::from_rows(vec![0.0; 600], 1, labels).expect("rows");
+        let mut asked = Vec::new();
+        for fold in 0..FIFTHS {
+            let (reference, queries) = features.split_fifth(fold);
+            assert_eq!((reference.len(), queries.len()), (480, 120));
+            for class in 0..classes {
+                let count = queries.true_labels.iter().filter(|label| **label == Some(class)).count();
+                assert_eq!(count, 120 / classes as usize, "class {class} of {classes}");
+            }
+            asked.extend(queries.indices);
+        }
+        asked.sort_unstable();
+        assert_eq!(asked, (0..600).collect::<Vec<u32>>(), "every row asks once");
+    }
 }
 
 #[test]

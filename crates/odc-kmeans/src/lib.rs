@@ -9,6 +9,18 @@
 //!   left a cluster empty, it took half of the largest, and the centroids of these two moved to their new members.
 //! - The same rows and seed give the same bits for any number of threads.
 //!
+//! # Where it starts
+//! For a small set, linfa-clustering's k-means (one run from k-means++, at most [`KMeans::iterations`] iterations) finds
+//! the centroids, and Lloyd's iteration goes on from them for at most as many again. Small is
+//! n · dim · K · (K + iterations) ≤ 2·10⁸, about the multiply-adds that linfa's plain loops take; besides, there have to
+//! be more rows than clusters, K distinct ones at least, and no entry above 10⁹ (linfa's sums of squares in `f32`).
+//! All other sets, and those where linfa reports an error, start from rows: chosen by k-means++ up to 2²⁵ pairs of row
+//! and cluster, at random beyond.
+//!
+//! linfa alone would not do: each of its means counts the old centroid as one more member, it gives no labels with its
+//! centroids, and a cluster can end without members. Its k-means|| is not used since the rows that it draws depend on
+//! how the threads share them; k-means++ draws on one thread.
+//!
 //! Distances are in `f32` as ‖c‖² − 2⟨x, c⟩: rows should lie around the origin, as normalised features do; far from it
 //! (a mean a thousand times the spread) they lose their digits.
 //!
@@ -18,6 +30,7 @@ mod clustering;
 mod error;
 mod lloyd;
 mod seeding;
+mod small;
 
 pub use clustering::{Clustering, Stopped};
 pub use error::KMeansError;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::clustering::inertia;
 use crate::seeding::seeds;
-use crate::{Clustering, KMeansError, Stopped};
+use crate::{Clustering, KMeansError, Stopped, small};
 
 /// The largest magnitude whose square, summed over a row, stays in the range of `f32`.
 const LARGEST: f32 = 1e15;
@@ -15,21 +15,25 @@ const LARGEST: f32 = 1e15;
 pub struct KMeans {
     /// Number of clusters, K.
     pub n_clusters: usize,
-    /// Iterations at most (20 in the paper). It ends earlier when no label changes.
+    /// Iterations at most (20 in the paper). It ends earlier when no label changes. For a small set linfa has made up to
+    /// as many before; a [`Clustering`] counts only those after.
     pub iterations: usize,
     /// What the choice of the first centroids depends on.
     pub seed: u64,
 }
 
 impl KMeans {
-    /// Clusters `rows` (`[n, dim]`). The first centroids are rows: chosen by k-means++ up to 2²⁵ pairs of row and
-    /// cluster, distinct ones at random beyond.
+    /// Clusters `rows` (`[n, dim]`). A small set starts from the centroids that linfa's k-means ends with (the crate's
+    /// page has the bound), any other from rows: chosen by k-means++ up to 2²⁵ pairs of row and cluster, distinct ones
+    /// at random beyond.
     ///
     /// # Errors
     /// Fewer rows than clusters, a slice that is not whole rows, a number that is not finite or above 1e15.
     pub fn fit(&self, rows: &[f32], dim: usize) -> Result<Clustering, KMeansError> {
         self.check(rows, dim)?;
-        Ok(self.iterate(rows, dim, seeds(rows, dim, self.n_clusters, self.seed)))
+        let by_linfa = small::centroids(self, rows, dim);
+        let start = by_linfa.unwrap_or_else(|| seeds(rows, dim, self.n_clusters, self.seed));
+        Ok(self.iterate(rows, dim, start))
     }
 
     /// Clusters `rows` (`[n, dim]`) from given centroids (`[n_clusters, dim]`); the seed plays no part.

@@ -1,4 +1,4 @@
-//! Where Lloyd's iteration starts: k-means++ for small sets, distinct rows at random for large ones.
+//! Where Lloyd's iteration starts on sets too large for linfa: k-means++ up to a bound, distinct rows at random beyond.
 
 use rayon::prelude::*;
 

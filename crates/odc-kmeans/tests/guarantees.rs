@@ -79,9 +79,11 @@ fn a_cluster_that_comes_out_empty_takes_half_of_the_largest() {
 #[test]
 fn a_seed_gives_the_same_bits_for_any_number_of_threads() {
     let rows = formula(5, 3000 * 19);
-    // The second is beyond the bound of k-means++.
-    for (rows, dim, n_clusters) in [(&rows[..], 19, 40), (&formula(6, 20_000)[..], 1, 2000)] {
-        let runs: Vec<Clustering> = [1, 2, 5]
+    // By linfa; too large for it, by k-means++; beyond the bound of that as well.
+    let (for_linfa, for_plus_plus, beyond) =
+        ((&rows[..], 19, 40), (&rows[..], 19, 100), (&formula(6, 20_000)[..], 1, 2000));
+    for (rows, dim, n_clusters) in [for_linfa, for_plus_plus, beyond] {
+        let runs: Vec<Clustering> = [1, 2, 7]
             .into_iter()
             .map(|threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
@@ -90,8 +92,27 @@ fn a_seed_gives_the_same_bits_for_any_number_of_threads() {
             .collect();
         assert_eq!(runs[0], runs[1]);
         assert_eq!(runs[0], runs[2]);
+        let again = KMeans { iterations: 2, ..kmeans(n_clusters) }.fit(rows, dim).expect("rows that fit");
+        assert_eq!(runs[0], again);
         let other = KMeans { n_clusters, iterations: 2, seed: 4 }.fit(rows, dim).expect("rows that fit");
         assert_ne!(other.labels(), runs[0].labels());
+    }
+}
+
+#[test]
+fn where_no_label_changes_centroids_are_the_means_of_their_members() {
+    // Small enough for linfa, whose own means are not: each counts the old centroid as a member.
+    let (rows, dim, n_clusters) = (formula(8, 900 * 5), 5, 12);
+    let clustering = KMeans { iterations: 200, ..kmeans(n_clusters) }.fit(&rows, dim).expect("rows that fit");
+    assert_eq!(clustering.stopped(), Stopped::NoLabelChanged);
+    let (mut sums, mut sizes) = (vec![0.0; n_clusters * dim], vec![0.0; n_clusters]);
+    for (row, &label) in rows.chunks_exact(dim).zip(clustering.labels()) {
+        let cluster = label as usize;
+        sizes[cluster] += 1.0;
+        sums[cluster * dim..][..dim].iter_mut().zip(row).for_each(|(sum, &entry)| *sum += f64::from(entry));
+    }
+    for (position, (sum, &centroid)) in sums.iter().zip(clustering.centroids()).enumerate() {
+        assert!((sum / sizes[position / dim] - f64::from(centroid)).abs() < 1e-5, "centroid {}", position / dim);
     }
 }
 

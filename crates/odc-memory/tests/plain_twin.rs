@@ -122,7 +122,7 @@ fn memory_equals_its_plain_twin_over_thousands_of_steps() {
             }
         }
     }
-    // The steps have been through every branch of section 6.
+    // The steps have been through every branch of small clusters.
     assert!(total.handled > 1000 && total.even_splits > 100 && total.filled_up > 100, "{total:?}");
 }
 

@@ -44,7 +44,7 @@ pub struct BackboneConfig {
     pub stem: Stem,
 }
 
-/// The neck of spec.md, section 2.
+/// The neck of docs/ALGORITHM.md.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NeckConfig {

@@ -1,4 +1,4 @@
-//! The classifier over clusters (spec.md, section 2).
+//! The classifier over clusters.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -31,7 +31,7 @@ impl Head {
         Ok(Self { fc_cls, params: builder.params })
     }
 
-    /// Draws the classifier anew, in place: what a new clustering asks for (spec.md, sections 3 and 9). The seed that
+    /// Draws the classifier anew, in place: what a new clustering asks for. The seed that
     /// the head was made with gives the same weights again.
     ///
     /// # Errors

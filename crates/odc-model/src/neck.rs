@@ -1,4 +1,4 @@
-//! The neck: from the backbone's vector to the feature that is clustered (spec.md, section 2).
+//! The neck: from the backbone's vector to the feature that is clustered.
 
 use candle_core::{Device, Result, Tensor};
 

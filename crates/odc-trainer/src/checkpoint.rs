@@ -12,8 +12,8 @@ use odc_memory::{Memory, MemoryState};
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
-use crate::files::write_atomically_with_path;
-use crate::run::Scores;
+use crate::files::write_atomically;
+use crate::scores::Scores;
 use crate::{Recipe, Trainer, TrainerError};
 
 /// All that is needed to go on bit for bit.
@@ -72,7 +72,9 @@ impl Checkpoint {
         let memory = &trainer.memory;
         let mut tensors: Vec<(String, Bytes<'_>)> = Vec::new();
         for (name, tensor) in trainer.network.params().named_tensors()? {
-            tensors.push((format!("network.{name}"), tensor_bytes(&tensor)?));
+            let bytes = tensor_bytes(&tensor)?;
+            check_finite(&name, &bytes)?;
+            tensors.push((format!("network.{name}"), bytes));
         }
         for (position, velocity) in trainer.sgd.velocities().into_iter().enumerate() {
             tensors.push((format!("velocity.{position:04}"), tensor_bytes(velocity)?));
@@ -95,11 +97,15 @@ impl Checkpoint {
         let checkpoints = folder.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(|error| TrainerError::file("create", &checkpoints, error))?;
         let path = checkpoints.join(format!("iteration-{:09}.safetensors", trainer.iteration()));
-        write_atomically_with_path(&path, |temporary| {
-            let views = tensors.iter().map(|(name, bytes)| (name.as_str(), bytes));
-            safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(std::io::Error::other)
-        })?;
-        for old in list(folder).iter().rev().skip(recipe.training.checkpoints_kept.max(1)) {
+        let views = tensors.iter().map(|(name, bytes)| (name.as_str(), bytes));
+        let bytes = safetensors::serialize(views, Some(metadata))
+            .map_err(|error| TrainerError::Checkpoint { path: path.clone(), reason: error.to_string() })?;
+        write_atomically(&path, &bytes)?;
+        // What is newer than this state is of no use: an unreadable file that was passed over.
+        let all = list(folder);
+        let (older, newer): (Vec<_>, Vec<_>) = all.iter().partition(|other| **other <= path);
+        let superseded = older.iter().rev().skip(recipe.training.checkpoints_kept.max(1));
+        for old in superseded.chain(&newer) {
             // One that cannot be deleted costs space, not the run.
             if let Err(error) = std::fs::remove_file(old) {
                 tracing::warn!(file = %old.display(), %error, "an old checkpoint could not be deleted");
@@ -158,7 +164,7 @@ impl Checkpoint {
     /// Where a tensor is missing or has another shape.
     pub fn into_trainer(mut self, total: u64) -> Result<Trainer, TrainerError> {
         let memory = self.memory()?;
-        let mut trainer = Trainer::new(&self.recipe, crate::run::random_network(&self.recipe)?, memory, total)?;
+        let mut trainer = Trainer::new(&self.recipe, crate::start::random_network(&self.recipe)?, memory, total)?;
         let params = trainer.network.params();
         for name in params.names() {
             let saved = take(&mut self.tensors, &format!("network.{name}"), &self.path)?;
@@ -204,6 +210,22 @@ pub fn list(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The newest checkpoint that can be read; an unreadable one before it is passed over with a warning. `None` where there
+/// are no checkpoints; the newest one's error where none can be read.
+pub(crate) fn newest_readable(folder: &Path) -> Result<Option<Checkpoint>, TrainerError> {
+    let mut newest_error = None;
+    for path in list(folder).iter().rev() {
+        match Checkpoint::read(path) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(error) => {
+                tracing::warn!(%error, "an unreadable checkpoint is passed over");
+                newest_error.get_or_insert(error);
+            }
+        }
+    }
+    newest_error.map_or(Ok(None), Err)
+}
+
 fn take(tensors: &mut HashMap<String, Tensor>, name: &str, path: &Path) -> Result<Tensor, TrainerError> {
     let reason = || TrainerError::Checkpoint { path: path.to_owned(), reason: format!("it lacks {name}") };
     tensors.remove(name).ok_or_else(reason)
@@ -218,6 +240,19 @@ fn tensor_bytes(tensor: &Tensor) -> Result<Bytes<'static>, TrainerError> {
         other => return Err(candle_core::Error::Msg(format!("a checkpoint holds no {other:?} tensors")).into()),
     };
     Ok(Bytes { dtype, shape, bytes: Cow::Owned(bytes) })
+}
+
+/// A network that holds numbers that are not finite cannot go on: better no checkpoint than one of it.
+fn check_finite(name: &str, tensor: &Bytes<'_>) -> Result<(), TrainerError> {
+    let (numbers, _) = tensor.bytes.as_chunks::<4>();
+    let finite = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes).is_finite();
+    if tensor.dtype != Dtype::F32 || numbers.iter().all(finite) {
+        return Ok(());
+    }
+    Err(TrainerError::Unhealthy(format!(
+        "the network's {name} holds numbers that are not finite, as happens when the learning rate is too high: no \
+         checkpoint was written over the last good one. Start again with a lower --lr"
+    )))
 }
 
 fn float_bytes(values: &[f32], dim: usize) -> Bytes<'_> {

@@ -13,6 +13,8 @@ mod health;
 mod log;
 mod recipe;
 mod run;
+mod scores;
+mod skipped;
 mod start;
 mod summary;
 mod tensorboard;
@@ -25,7 +27,8 @@ pub use recipe::{
     DataTable, EvaluationTable, InitialFeatures, KMeansTable, MemoryTable, ModelTable, OptimizerTable, Reaction,
     Recipe, TrainingTable, read_recipe,
 };
-pub use run::{Progress, Run, Scores};
+pub use run::{Progress, Run};
+pub use scores::Scores;
 pub use start::Stage;
 pub use summary::Summary;
 pub use trainer::{StepOutcome, StepReport, Trainer};

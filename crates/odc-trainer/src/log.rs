@@ -136,12 +136,10 @@ impl Log {
     pub(crate) fn open(folder: &Path, iteration: u64) -> Result<Self, TrainerError> {
         let path = folder.join("log.jsonl");
         if path.exists() {
-            let kept: String = read_log(&path)?
-                .iter()
-                .filter(|line| line.iteration <= iteration)
-                .filter_map(|line| serde_json::to_string(line).ok())
-                .map(|line| line + "\n")
-                .collect();
+            let text = std::fs::read_to_string(&path).map_err(|error| TrainerError::file("read", &path, error))?;
+            let done =
+                |line: &&str| serde_json::from_str::<LogLine>(line).is_ok_and(|line| line.iteration <= iteration);
+            let kept: String = text.lines().filter(done).flat_map(|line| [line, "\n"]).collect();
             crate::files::write_atomically(&path, kept.as_bytes())?;
         }
         let file = OpenOptions::new()

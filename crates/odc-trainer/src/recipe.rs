@@ -64,13 +64,13 @@ pub struct DataTable {
     pub workers: Option<usize>,
     /// Batches prepared ahead.
     pub queue: usize,
-    /// Share of images that may be undecodable before the run stops.
+    /// Share of images that may be undecodable; with more the run stops. Those that are left out are listed in any case.
     pub max_bad_share: f64,
     /// Mean per channel of pixels in [0, 1] (ImageNet's).
     pub mean: [f32; 3],
     /// Standard deviation per channel of pixels in [0, 1] (ImageNet's).
     pub std: [f32; 3],
-    /// The training view, step by step (spec.md, section 7).
+    /// The training view, step by step.
     pub augmentation: Vec<Step>,
 }
 
@@ -91,7 +91,7 @@ impl Default for DataTable {
             sampling: Sampling::Replacement,
             workers: None,
             queue: 4,
-            max_bad_share: 0.05,
+            max_bad_share: 0.5,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
             augmentation: Augmentation::standard(0.2).steps,
@@ -180,7 +180,7 @@ impl ModelTable {
     }
 }
 
-/// Which features the initial clustering sees (spec.md, section 4).
+/// Which features the initial clustering sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InitialFeatures {
@@ -203,7 +203,7 @@ pub struct MemoryTable {
     /// Clusters with fewer members are dissolved. Without it: a fifth of N / K, at most 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_cluster: Option<usize>,
-    /// `paper` or `reference` (spec.md, section 4).
+    /// `paper` or `reference`.
     pub rule: Rule,
     /// Iterations between centroid updates.
     pub centroid_every: u64,
@@ -261,7 +261,7 @@ pub struct OptimizerTable {
 
 impl Default for OptimizerTable {
     fn default() -> Self {
-        // The published run (spec.md, section 10): ×0.4 at epoch 400 of 440.
+        // The published run: ×0.4 at epoch 400 of 440.
         Self {
             lr: 0.06,
             momentum: 0.9,
@@ -280,7 +280,7 @@ pub enum Reaction {
     /// Say so and go on.
     #[default]
     Warn,
-    /// Save a checkpoint and stop with an error.
+    /// Stop with an error; the newest checkpoint is from before it went wrong.
     Stop,
 }
 
@@ -319,8 +319,8 @@ impl Default for TrainingTable {
     }
 }
 
-/// `[evaluation]`: the score of a run's own images before and after training, where they have true labels. One image
-/// in five is a query against the others.
+/// `[evaluation]`: the score of a run's own images before and after training, where they have true labels. Each
+/// fifth of them is scored against the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationTable {
@@ -389,6 +389,11 @@ impl Recipe {
         self.training.batch_size.get_or_insert((n_samples / 8).clamp(2, largest));
     }
 
+    /// What the weights of the network at random depend on.
+    pub fn network_seed(&self) -> u64 {
+        odc_ops::random::key(self.seed, "network", 0)
+    }
+
     /// K; the recipe must be resolved.
     pub fn n_clusters(&self) -> usize {
         self.memory.clusters.unwrap_or(0)
@@ -440,19 +445,20 @@ impl Recipe {
             .map_err(|error| TrainerError::Recipe(format!("data.augmentation: {error}")))?;
         // The upper bounds are beyond any use, and keep a slip of the finger from asking for all memory there is.
         let counted = [
+            ("seed", self.seed, 0, i64::MAX as u64),
             ("data.side", self.data.resolved_side() as u64, 8, 4096),
             ("data.workers", self.data.resolved_workers() as u64, 1, 1024),
             ("data.queue", self.data.queue as u64, 1, 1024),
             ("model.width", self.model.width as u64, 1, 1024),
             ("model.hidden", self.model.hidden as u64, 1, 1 << 16),
             ("model.dim", self.model.dim as u64, 1, 1 << 16),
-            ("memory.centroid_every", self.memory.centroid_every, 1, u64::MAX),
+            ("memory.centroid_every", self.memory.centroid_every, 1, i64::MAX as u64),
             ("kmeans.iterations", self.kmeans.iterations as u64, 1, 100_000),
             ("training.epochs", self.training.epochs, 1, 1_000_000_000),
             ("training.batch_size", batch as u64, 2, 1 << 16),
-            ("training.log_every", self.training.log_every, 1, u64::MAX),
-            ("training.checkpoint_every", self.training.checkpoint_every, 1, u64::MAX),
-            ("training.checkpoints_kept", self.training.checkpoints_kept as u64, 1, u64::MAX),
+            ("training.log_every", self.training.log_every, 1, i64::MAX as u64),
+            ("training.checkpoint_every", self.training.checkpoint_every, 1, i64::MAX as u64),
+            ("training.checkpoints_kept", self.training.checkpoints_kept as u64, 1, i64::MAX as u64),
             ("evaluation.knn_k", self.evaluation.knn_k as u64, 1, 100_000),
         ];
         for (setting, value, least, most) in counted {
@@ -464,7 +470,7 @@ impl Recipe {
             ("model.dropout", f64::from(self.model.dropout), 0.0, 0.999),
             ("model.neck_batch_norm_momentum", self.model.neck_batch_norm_momentum, 0.0, 1.0),
             ("memory.momentum", f64::from(self.memory.momentum), 1e-6, 1.0),
-            ("memory.reweight_power", f64::from(self.memory.reweight_power), 0.0, 10.0),
+            ("memory.reweight_power", f64::from(self.memory.reweight_power), 0.0, 4.0),
             ("optimizer.lr", self.optimizer.lr, 0.0, 1e6),
             ("optimizer.momentum", self.optimizer.momentum, 0.0, 1.0),
             ("optimizer.head_momentum", self.optimizer.head_momentum, 0.0, 1.0),

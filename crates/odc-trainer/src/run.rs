@@ -4,30 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Device;
-use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, Skipped, Subset, View};
-use odc_eval::{ClusteringScore, KnnClassifier};
+use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, Skipped, View};
 use odc_model::Network;
-use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::files::{remove_partial, write_atomically};
 use crate::health::Health;
 use crate::log::{Log, Window};
 use crate::recipe::Reaction;
-use crate::start::{self, Stage};
+use crate::scores::{Scores, nmi, pixel_score, score};
+use crate::skipped::{check_bad_share, read_skipped, write_skipped};
+use crate::start::{self, Stage, first_network};
 use crate::{LogLine, Recipe, StepOutcome, StepReport, Summary, Trainer, TrainerError};
-
-/// What the features and pseudo-labels are worth against true labels, where there are any.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
-    /// kNN accuracy in percent of the backbone's pooled features, one image in five against the others.
-    pub knn: Option<f64>,
-    /// kNN accuracy in percent of raw pixels, on the same images.
-    pub knn_pixels: Option<f64>,
-    /// Normalised mutual information of pseudo-labels and true labels.
-    pub nmi: Option<f64>,
-}
 
 /// A run in progress.
 pub struct Run {
@@ -43,8 +31,6 @@ pub struct Run {
     window: Window,
     health: Health,
     before: Scores,
-    /// Images of this process's batches that could not be decoded although they could at the start.
-    lost: usize,
     not_finite_in_a_row: u32,
     started: Instant,
     last_checkpoint: u64,
@@ -61,6 +47,18 @@ pub struct Progress {
     pub warnings: Vec<String>,
 }
 
+/// All that a run puts into its folder.
+const PRODUCTS: [&str; 8] = [
+    "recipe.toml",
+    "log.jsonl",
+    "tensorboard",
+    "checkpoints",
+    "skipped.csv",
+    "backbone.safetensors",
+    "clusters.csv",
+    "summary.json",
+];
+
 /// Batches in a row without a finite loss after which even `on_nan = "warn"` gives up.
 const NOT_FINITE_LIMIT: u32 = 10;
 
@@ -69,11 +67,12 @@ impl Run {
     ///
     /// # Errors
     /// Where the recipe does not fit the data, too many images are undecodable, the folder holds a run already or
-    /// cannot be written. A folder that was not there before is removed again.
+    /// cannot be written. Folders that were not there before are removed again.
     pub fn create(mut recipe: Recipe, folder: &Path, progress: &mut dyn FnMut(Stage)) -> Result<Self, TrainerError> {
-        if folder.join("recipe.toml").exists() {
+        if PRODUCTS.iter().any(|name| folder.join(name).exists()) {
             return Err(TrainerError::RunFolder(format!(
-                "{} already holds a run: go on with it by --resume, or name another folder by --out",
+                "{} already holds a run, or files named as a run's: go on with it by --resume, or name another folder by \
+                 --out",
                 folder.display()
             )));
         }
@@ -81,19 +80,20 @@ impl Run {
         recipe.resolve(dataset.as_ref());
         recipe.check(dataset.len())?;
         let network = first_network(&recipe)?;
-        let existed = folder.exists();
+        // The folders that are not there yet, innermost first.
+        let new_folders: Vec<&Path> =
+            folder.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
         std::fs::create_dir_all(folder).map_err(|error| TrainerError::file("create", folder, error))?;
         let run = Self::begin(recipe, folder, &dataset, network, progress);
         if run.is_err() {
             // A run that did not start leaves nothing that looks like one.
-            for name in ["recipe.toml", "skipped.csv", "log.jsonl"] {
-                let _ = std::fs::remove_file(folder.join(name));
+            // (None of this was there before: see above.)
+            for name in PRODUCTS {
+                let product = folder.join(name);
+                let _ = if product.is_dir() { std::fs::remove_dir_all(product) } else { std::fs::remove_file(product) };
             }
-            for name in ["tensorboard", "checkpoints"] {
-                let _ = std::fs::remove_dir_all(folder.join(name));
-            }
-            if !existed {
-                let _ = std::fs::remove_dir(folder);
+            for new in new_folders {
+                let _ = std::fs::remove_dir(new);
             }
         }
         run
@@ -137,7 +137,7 @@ impl Run {
         }
         remove_partial(folder);
         remove_partial(&folder.join("checkpoints"));
-        let Some(checkpoint) = newest_readable(folder) else {
+        let Some(checkpoint) = checkpoint::newest_readable(folder)? else {
             let recipe = crate::read_recipe(&stored, &[])?;
             let dataset = odc_data::open(&recipe.data.source())?;
             let network = first_network(&recipe)?;
@@ -183,7 +183,6 @@ impl Run {
             window: Window::new(),
             health: Health::default(),
             before,
-            lost: 0,
             not_finite_in_a_row: 0,
             started: Instant::now(),
             last_checkpoint,
@@ -269,9 +268,10 @@ impl Run {
         if let Some(line) = &line {
             let found = self.health.examine(line, self.images.len(), self.recipe.n_clusters());
             if let (Reaction::Stop, Some(first)) = (self.recipe.training.on_collapse, found.first()) {
-                self.save()?;
                 return Err(TrainerError::Unhealthy(format!(
-                    "stopped at iteration {iteration} (training.on_collapse = \"stop\"): {first}"
+                    "stopped at iteration {iteration} (training.on_collapse = \"stop\"): {first}. The newest checkpoint \
+                     is of iteration {}",
+                    self.last_checkpoint
                 )));
             }
             warnings.extend(found);
@@ -360,17 +360,18 @@ impl Run {
         if batch.skipped.is_empty() {
             return Ok(());
         }
-        self.lost += batch.skipped.len();
-        let inherited = read_skipped(&self.folder)?;
-        let mut all = inherited;
+        let mut all = read_skipped(&self.folder)?;
         for skipped in &batch.skipped {
-            if !all.iter().any(|known| known.name == skipped.name) {
+            let index = self.images[skipped.index as usize];
+            if !all.iter().any(|known| known.index == index) {
                 warnings.push(format!("{} can no longer be read: {}", skipped.name, skipped.reason));
-                all.push(Skipped { index: self.images[skipped.index as usize], ..skipped.clone() });
+                all.push(Skipped { index, ..skipped.clone() });
             }
         }
         write_skipped(&self.folder, &all)?;
-        check_bad_share(&self.recipe, all.len(), self.images.len(), &batch.skipped)
+        // The images of the whole set: those that take part, and those that never did.
+        let never = all.iter().filter(|known| self.images.binary_search(&known.index).is_err()).count();
+        check_bad_share(&self.recipe, all.len(), self.images.len() + never, &batch.skipped)
     }
 
     fn react_to_nan(&mut self, loss: f32, warnings: &mut Vec<String>) -> Result<(), TrainerError> {
@@ -403,32 +404,6 @@ impl Run {
     }
 }
 
-/// The newest checkpoint that can be read; one that cannot is passed over with a warning.
-fn newest_readable(folder: &Path) -> Option<Checkpoint> {
-    checkpoint::list(folder).iter().rev().find_map(|path| match Checkpoint::read(path) {
-        Ok(checkpoint) => Some(checkpoint),
-        Err(error) => {
-            tracing::warn!(%error, "an unreadable checkpoint is passed over");
-            None
-        }
-    })
-}
-
-/// The network of a recipe at random.
-pub(crate) fn random_network(recipe: &Recipe) -> Result<Network, TrainerError> {
-    let seed = odc_ops::random::key(recipe.seed, "network", 0);
-    Ok(Network::new(&recipe.model.backbone(), &recipe.model.neck(), recipe.n_clusters(), seed, &Device::Cpu)?)
-}
-
-/// The network that a run begins with: at random, or its backbone from `model.init_from`.
-fn first_network(recipe: &Recipe) -> Result<Network, TrainerError> {
-    let network = random_network(recipe)?;
-    if !recipe.model.init_from.is_empty() {
-        odc_model::weights::load_strict(network.backbone.params(), Path::new(&recipe.model.init_from))?;
-    }
-    Ok(network)
-}
-
 /// Iterations an epoch: a last batch of one image is left out, batch norm needs two.
 fn iterations_per_epoch(n_samples: usize, batch_size: usize) -> u64 {
     let rest = n_samples % batch_size;
@@ -439,93 +414,4 @@ fn iterations_per_epoch(n_samples: usize, batch_size: usize) -> u64 {
 fn fingerprint(dataset: &dyn Dataset) -> u32 {
     let count = crc32c::crc32c(&(dataset.len() as u64).to_le_bytes());
     (0..dataset.len()).fold(count, |sum, index| crc32c::crc32c_append(sum, dataset.name(index).as_bytes()))
-}
-
-/// kNN of the backbone's features on a spread of the images, and NMI of all pseudo-labels.
-fn score(
-    recipe: &Recipe,
-    network: &Network,
-    dataset: &Arc<dyn Dataset>,
-    labels: &[u32],
-) -> Result<Scores, TrainerError> {
-    let Some(subset) = scored_images(recipe, dataset) else { return Ok(Scores::default()) };
-    let features = odc_eval::extract(&network.backbone, &subset, &start::extraction(recipe), &mut |_, _| ())?;
-    let knn = knn_one_in_five(recipe, &features)?;
-    Ok(Scores { knn, knn_pixels: None, nmi: nmi(dataset, labels) })
-}
-
-fn pixel_score(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Result<Option<f64>, TrainerError> {
-    // Beyond small images, raw pixels are a long wait for a number that nobody doubts.
-    if recipe.data.resolved_side() > 64 {
-        return Ok(None);
-    }
-    let Some(subset) = scored_images(recipe, dataset) else { return Ok(None) };
-    knn_one_in_five(recipe, &odc_eval::extract_pixels(&subset, &start::extraction(recipe))?)
-}
-
-/// At most `evaluation.images` images, drawn from all; `None` where there is nothing to score.
-fn scored_images(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Option<Arc<dyn Dataset>> {
-    let most = recipe.evaluation.images;
-    if most == 0 || !(0..dataset.len()).any(|index| dataset.true_label(index).is_some()) {
-        return None;
-    }
-    Some(Arc::new(Subset::spread(Arc::clone(dataset), most)))
-}
-
-/// One image in five asks its neighbours among the others.
-fn knn_one_in_five(recipe: &Recipe, features: &odc_eval::Features) -> Result<Option<f64>, TrainerError> {
-    let (reference, queries) = features.split(|position| position % 5 == 4);
-    if reference.len() <= recipe.evaluation.knn_k || queries.is_empty() {
-        return Ok(None);
-    }
-    let classifier = KnnClassifier { k: recipe.evaluation.knn_k, temperature: recipe.evaluation.temperature };
-    Ok(Some(classifier.accuracy(&reference, &queries)?))
-}
-
-fn nmi(dataset: &Arc<dyn Dataset>, labels: &[u32]) -> Option<f64> {
-    let known: Vec<(u32, u32)> =
-        labels.iter().enumerate().filter_map(|(sample, label)| Some((*label, dataset.true_label(sample)?))).collect();
-    if known.is_empty() {
-        return None;
-    }
-    let (clusters, true_labels): (Vec<u32>, Vec<u32>) = known.into_iter().unzip();
-    Some(ClusteringScore::new(&clusters, &true_labels).ok()?.nmi)
-}
-
-fn check_bad_share(recipe: &Recipe, bad: usize, of: usize, examples: &[Skipped]) -> Result<(), TrainerError> {
-    if bad as f64 <= recipe.data.max_bad_share * of as f64 {
-        return Ok(());
-    }
-    let example = examples.first().map(|first| format!(" (the first: {}: {})", first.name, first.reason));
-    Err(TrainerError::Unhealthy(format!(
-        "{bad} of {of} images cannot be decoded{}, more than data.max_bad_share = {} allows: look at the files, or raise \
-         the share by --set data.max_bad_share=0.5",
-        example.unwrap_or_default(),
-        recipe.data.max_bad_share
-    )))
-}
-
-fn write_skipped(folder: &Path, skipped: &[Skipped]) -> Result<(), TrainerError> {
-    let path = folder.join("skipped.csv");
-    let failed = |error: csv::Error| TrainerError::file("write", &path, error.into());
-    let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(["index", "path", "reason"]).map_err(failed)?;
-    for one in skipped {
-        table.write_record([&one.index.to_string(), &one.name, &one.reason]).map_err(failed)?;
-    }
-    let bytes = table.into_inner().map_err(|error| TrainerError::file("write", &path, error.into_error()))?;
-    write_atomically(&path, &bytes)
-}
-
-fn read_skipped(folder: &Path) -> Result<Vec<Skipped>, TrainerError> {
-    let path = folder.join("skipped.csv");
-    let failed = |error: csv::Error| TrainerError::file("read", &path, error.into());
-    let mut table = csv::Reader::from_path(&path).map_err(failed)?;
-    let mut all = Vec::new();
-    for row in table.records() {
-        let row = row.map_err(failed)?;
-        let cell = |position: usize| row.get(position).unwrap_or_default().to_owned();
-        all.push(Skipped { index: cell(0).parse().unwrap_or(u32::MAX), name: cell(1), reason: cell(2) });
-    }
-    Ok(all)
 }

@@ -1,5 +1,6 @@
-//! The start of a run: features of all images, the initial clustering, both memories (spec.md, section 3).
+//! The start of a run: features of all images, the initial clustering, both memories.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -121,4 +122,19 @@ fn fill_statistics(recipe: &Recipe, network: &Network, dataset: &Arc<dyn Dataset
         network.accumulate_statistics(&images, number as u64)?;
     }
     Ok(())
+}
+
+/// The network of a recipe at random.
+pub(crate) fn random_network(recipe: &Recipe) -> Result<Network, TrainerError> {
+    let (backbone, neck, seed) = (recipe.model.backbone(), recipe.model.neck(), recipe.network_seed());
+    Ok(Network::new(&backbone, &neck, recipe.n_clusters(), seed, &Device::Cpu)?)
+}
+
+/// The network that a run begins with: at random, or its backbone from `model.init_from`.
+pub(crate) fn first_network(recipe: &Recipe) -> Result<Network, TrainerError> {
+    let network = random_network(recipe)?;
+    if !recipe.model.init_from.is_empty() {
+        odc_model::weights::load_strict(network.backbone.params(), Path::new(&recipe.model.init_from))?;
+    }
+    Ok(network)
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::LogLine;
-use crate::run::{Run, Scores};
+use crate::run::Run;
+use crate::scores::Scores;
 
 /// The outcome of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,6 +17,7 @@ impl EventFile {
     /// A new event file in `folder` for a process that starts at `iteration`.
     pub(crate) fn create(folder: &Path, iteration: u64) -> Result<Self, TrainerError> {
         std::fs::create_dir_all(folder).map_err(|error| TrainerError::file("create", folder, error))?;
+        let earlier = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
         let name = format!("events.out.tfevents.{:010}.{iteration:09}.odc.{}", seconds() as u64, std::process::id());
         let path = folder.join(name);
         let file = File::create(&path).map_err(|error| TrainerError::file("create", &path, error))?;
@@ -26,7 +27,7 @@ impl EventFile {
         put_double(&mut event, 1, seconds());
         put_bytes(&mut event, 3, b"brain.Event:2");
         events.record(&event)?;
-        if iteration > 0 {
+        if earlier {
             // Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } } makes TensorBoard drop what
             // an earlier, killed process wrote at this step and later.
             let mut event = Vec::new();
@@ -121,5 +122,19 @@ mod tests {
         assert_eq!(bytes[12], 0x09);
         assert!(bytes[12..].windows(13).any(|window| window == b"brain.Event:2"));
         assert_eq!(bytes.len(), 8 + 4 + 24 + 4);
+    }
+
+    #[test]
+    fn a_second_process_tells_tensorboard_where_it_starts() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        EventFile::create(folder.path(), 0).expect("an event file");
+        // Even from iteration 0: the first process may have written before it was killed.
+        std::fs::write(folder.path().join("events.out.tfevents.0.earlier"), b"").expect("writes");
+        let events = EventFile::create(folder.path(), 0).expect("an event file");
+        let bytes = std::fs::read(&events.path).expect("the file");
+        // The second record: a double, step 1 as field 2, and field 7 with two bytes, status = START.
+        let second = &bytes[8 + 4 + 24 + 4..];
+        assert_eq!(second[..8], 15_u64.to_le_bytes());
+        assert_eq!(second[12 + 9..12 + 15], [0x10, 1, 0x3A, 2, 0x08, 1]);
     }
 }

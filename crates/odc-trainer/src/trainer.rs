@@ -1,4 +1,4 @@
-//! One iteration of Online Deep Clustering, in the order of spec.md, section 4.
+//! One iteration of Online Deep Clustering, in the order of docs/ALGORITHM.md.
 
 use std::time::{Duration, Instant};
 
@@ -137,7 +137,7 @@ impl Trainer {
         self.step_with_dropout(batch, Dropout::Seed(seed))
     }
 
-    /// One iteration with the dropout given: spec.md, section 4, steps 1 to 6.
+    /// One iteration with the dropout given: steps 1 to 6 of docs/ALGORITHM.md.
     ///
     /// # Errors
     /// From candle where shapes do not fit, from the memory where an index is out of range.

@@ -1,7 +1,7 @@
 //! Runs that are killed or stopped go on, and give the bits of a run that was left alone.
 #![cfg(unix)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,41 @@ fn a_killed_run_goes_on_bit_for_bit() {
     }
     odc(&here, &killed).succeeded();
     assert_same(&here, "whole", "killed");
+}
+
+#[test]
+fn twenty_kills_at_random_moments_change_nothing() {
+    const KILLS: usize = 20;
+    let (_keep, here) = scratch();
+    let begun = Instant::now();
+    odc(&here, &["train", "--recipe", "tiny", "--set", "training.checkpoint_every=3", "--out", "whole"]).succeeded();
+    let whole = begun.elapsed();
+    // From 0 to half the time of a whole run: a kill hits the start, an iteration, a checkpoint or the end. Where a run
+    // gets to its end in between, another one takes the kills that are left.
+    let mut delays = odc_testkit::formula(11, 10 * KILLS).into_iter().map(|value| whole.mul_f32((value + 1.0) / 4.0));
+    let (mut kills, mut run) = (0, 0);
+    loop {
+        let out = format!("killed-{run}");
+        let words =
+            ["train", "--recipe", "tiny", "--set", "training.checkpoint_every=3", "--resume", "--out", out.as_str()];
+        if kills == KILLS {
+            odc(&here, &words).succeeded();
+            assert_same(&here, "whole", &out);
+            break;
+        }
+        let mut child = command(&here, &words).spawn().expect("starts");
+        std::thread::sleep(delays.next().expect("runs do not get to their ends for ever"));
+        child.kill().expect("kills, or has ended");
+        match child.wait().expect("ends").code() {
+            None => kills += 1,
+            Some(code) => assert_eq!(code, 0, "a run that was not killed in time gets to its end"),
+        }
+        if here.join(&out).join("summary.json").exists() {
+            odc(&here, &words).succeeded();
+            assert_same(&here, "whole", &out);
+            run += 1;
+        }
+    }
 }
 
 #[test]
@@ -66,9 +101,32 @@ fn wait_for_checkpoint(child: &mut Child, run: &Path, iteration: u64) {
     }
 }
 
+/// Two runs end in the same bits: weights, clusters, and the last checkpoint, which holds velocities and memories too.
+/// Nothing half-written is left.
 fn assert_same(here: &Path, one: &str, other: &str) {
     for file in ["backbone.safetensors", "clusters.csv"] {
         let read = |run: &str| std::fs::read(here.join(run).join(file)).expect("reads");
         assert!(read(one) == read(other), "{file} differs");
     }
+    let newest = |run: &str| files(&here.join(run).join("checkpoints")).pop().expect("a checkpoint");
+    assert_eq!(newest(one).file_name(), newest(other).file_name());
+    assert!(tensors(&newest(one)) == tensors(&newest(other)), "the last checkpoint differs");
+    for file in files(&here.join(other)).into_iter().chain(files(&here.join(other).join("checkpoints"))) {
+        assert!(!file.to_string_lossy().contains("partial"), "{} is left", file.display());
+    }
+}
+
+/// The bytes of all tensors of a checkpoint; its header holds the recipe, and with it the number of workers.
+fn tensors(checkpoint: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(checkpoint).expect("reads");
+    let (length, rest) = bytes.split_first_chunk::<8>().expect("the length of the header");
+    rest[u64::from_le_bytes(*length) as usize..].to_vec()
+}
+
+/// What is in a folder, sorted.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("lists");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
 }

@@ -62,22 +62,10 @@ pub(crate) fn write_images(folder: &Path, classes: usize, images: usize) {
         let class_folder = folder.join(format!("class-{class}"));
         std::fs::create_dir_all(&class_folder).expect("a folder");
         for image in 0..images {
-            let pixels = odc_testkit::formula((class * 1000 + image) as u64, SIDE * SIDE * 3);
-            let bytes: Vec<u8> = pixels.iter().map(|value| ((value + 1.0) * 60.0) as u8 + 60 * class as u8).collect();
-            write_bmp(&class_folder.join(format!("image-{image:03}.bmp")), &bytes);
+            let bytes = odc_testkit::bmp(20, (class * 1000 + image) as u64);
+            std::fs::write(class_folder.join(format!("image-{image:03}.bmp")), bytes).expect("writes");
         }
     }
-}
-
-const SIDE: usize = 20;
-
-/// A picture of 20 × 20 pixels, 24 bits each.
-fn write_bmp(path: &Path, pixels: &[u8]) {
-    let mut bytes = b"BM".to_vec();
-    let numbers = [54 + pixels.len() as u32, 0, 54, 40, SIDE as u32, SIDE as u32, 1 | 24 << 16, 0, 0, 0, 0, 0, 0];
-    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-    bytes.extend_from_slice(pixels);
-    std::fs::write(path, bytes).expect("writes");
 }
 
 /// A folder that is gone after the test.

@@ -62,7 +62,7 @@ pub fn load_strict(params: &Params, path: impl AsRef<Path>) -> Result<()> {
 /// Fills the entries of `params` that a file has in the right shape, and tells what it found. Names and numbers are
 /// treated as by [`load_strict`].
 ///
-/// For weights that another method learned (spec.md, section 8): a missing counter or another stem is no obstacle there, but look at
+/// For weights that another method learned: a missing counter or another stem is no obstacle there, but look at
 /// [`LoadReport::is_complete`] or print the report.
 ///
 /// # Errors
