@@ -111,10 +111,10 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Gather<'_, ROWS, VECTOR
                 let mut panel = tile.panel.add(*tile.slots.add(tap) as usize * tile.depth * S::PANEL);
                 for k in 0..tile.depth {
                     let columns = load_vectors::<S, VECTORS>(panel);
-                    for r in 0..ROWS {
-                        let x = S::splat(*sources[r].add(k));
-                        for v in 0..VECTORS {
-                            sums[r][v] = S::mul_add(x, columns[v], sums[r][v]);
+                    for (sums, source) in sums.iter_mut().zip(sources) {
+                        let x = S::splat(*source.add(k));
+                        for (sum, column) in sums.iter_mut().zip(columns) {
+                            *sum = S::mul_add(x, column, *sum);
                         }
                     }
                     panel = panel.add(S::PANEL);
@@ -142,10 +142,10 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Outer<'_, ROWS, VECTORS
             for k in 0..tile.count {
                 let panel = tile.panel.add(*tile.rows.add(k) as usize * S::PANEL);
                 let columns = load_vectors::<S, VECTORS>(panel);
-                for r in 0..ROWS {
+                for (r, sums) in sums.iter_mut().enumerate() {
                     let x = S::splat(*factors.add(r));
-                    for v in 0..VECTORS {
-                        sums[r][v] = S::mul_add(x, columns[v], sums[r][v]);
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = S::mul_add(x, column, *sum);
                     }
                 }
                 factors = factors.add(tile.factor_stride);
@@ -154,8 +154,8 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Outer<'_, ROWS, VECTORS
                 let output = tile.output.add(r * tile.output_stride);
                 if tile.add {
                     let before = load_columns::<S, VECTORS>(output, tile.columns);
-                    for v in 0..VECTORS {
-                        sums[v] = S::add(before[v], sums[v]);
+                    for (sum, before) in sums.iter_mut().zip(before) {
+                        *sum = S::add(before, *sum);
                     }
                 }
                 store_columns::<S, VECTORS>(output, sums, tile.columns);
