@@ -126,6 +126,8 @@ vectorized! {
     /// One line of windows; `row` is its number over all images.
     fn max_pool_line(shape: &PoolingShape, row: usize, input: &[f32], output: &mut [f32], positions: &mut [u8]) {
         let channels = shape.channels;
+        // As wide as the numbers they go with: not every instruction set mixes widths well.
+        let mut cells = vec![0_u32; channels];
         let windows = output.chunks_exact_mut(channels).zip(positions.chunks_exact_mut(channels));
         for (ox, (output, positions)) in windows.enumerate() {
             let mut first = true;
@@ -133,16 +135,19 @@ vectorized! {
                 let input = &input[pixel * channels..][..channels];
                 if first {
                     output.copy_from_slice(input);
-                    positions.fill(cell);
+                    cells.fill(cell);
                     first = false;
                     continue;
                 }
-                for ((largest, position), &x) in output.iter_mut().zip(&mut *positions).zip(input) {
+                for ((largest, position), &x) in output.iter_mut().zip(&mut cells).zip(input) {
                     // `|` and no `||`: a branch would keep the loop from being vectorised.
                     let wins = (x > *largest) | x.is_nan();
                     *largest = if wins { x } else { *largest };
                     *position = if wins { cell } else { *position };
                 }
+            }
+            for (position, &cell) in positions.iter_mut().zip(&cells) {
+                *position = cell as u8;
             }
         }
     }
@@ -198,7 +203,7 @@ fn windows_over(window: &Window, position: usize, kernel: usize, count: usize) -
 /// The cells of a window that lie inside the image: (cell, pixel), pixels counted over all images. `row` is the line of
 /// windows over all images, `ox` the window in it.
 #[inline(always)]
-fn window_pixels(shape: &PoolingShape, row: usize, ox: usize) -> impl Iterator<Item = (u8, usize)> {
+fn window_pixels(shape: &PoolingShape, row: usize, ox: usize) -> impl Iterator<Item = (u32, usize)> {
     let window = shape.window;
     let image = row / window.out_height() * window.height();
     let (top, left) = (row % window.out_height() * window.stride(), ox * window.stride());
@@ -208,6 +213,6 @@ fn window_pixels(shape: &PoolingShape, row: usize, ox: usize) -> impl Iterator<I
     inside(top, window.kernel_height(), window.height()).flat_map(move |ky| {
         let line = (image + top + ky - window.padding()) * window.width() + left;
         inside(left, window.kernel_width(), window.width())
-            .map(move |kx| ((ky * window.kernel_width() + kx) as u8, line + kx - window.padding()))
+            .map(move |kx| ((ky * window.kernel_width() + kx) as u32, line + kx - window.padding()))
     })
 }
