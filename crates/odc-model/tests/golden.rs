@@ -10,12 +10,11 @@ use odc_testkit::{Golden, assert_close, formula, golden_directory, manifest};
 /// The manifest's 1e-4 of the largest value, where f32 reaches that far.
 ///
 /// ResNet-50 in training normalises stage 4 over 8 values per channel, fifty layers deep: the golden numbers themselves
-/// differ from the same network in f64 by 1.2e-4 (stage 4), 3.3e-4 (the loss, 6.85385 in f64), 1.5e-3 (gradient norms) and
-/// 2.4e-2 (the first layer's gradient). Three to five times that is allowed.
+/// differ from the same network in f64 by 1.2e-4 (stage 4), 1.5e-3 (gradient norms) and 2.4e-2 (the first layer's
+/// gradient). Three to five times that is allowed.
 fn tolerance(case: &str, tensor: &str) -> f32 {
     match (case, tensor) {
         ("resnet50", "train_stage4" | "pool_train") => 4e-4,
-        ("resnet50", "loss_train") => 1e-3,
         ("resnet50", "grad_norms") => 8e-3,
         ("resnet50", "grad_conv1.weight") => 1e-1,
         _ => 1e-4,
