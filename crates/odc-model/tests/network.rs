@@ -220,21 +220,26 @@ fn a_whole_tiny_network_s_gradient_is_its_slope() -> Result<()> {
     };
     let gradients = loss()?.backward()?;
     // Along its own gradient a parameter moves the loss by step · |gradient|². Relu's kinks ask for a small step, f32 for a
-    // large one: 5 % is what is left between them.
+    // large one: the median over steps between them is good to 3 %.
     for name in ["layer4.2.conv3.weight", "layer4.0.downsample.1.weight", "layer3.0.bn2.bias", "layer1.0.conv2.weight"]
     {
         let var = network.params().get(name).and_then(|entry| entry.trainable()).expect(name);
         let gradient = gradients.get(var).expect(name);
         let square = gradient.sqr()?.sum_all()?.to_scalar::<f32>()? as f64;
-        let step = 3e-5 / square.sqrt();
         let start = var.as_detached_tensor().copy()?;
         let at = |step: f64| -> Result<f64> {
             var.set(&(&start + (gradient * step)?)?)?;
             Ok(f64::from(loss()?.to_scalar::<f32>()?))
         };
-        let slope = (at(step)? - at(-step)?) / (2.0 * step * square);
+        let mut slopes = Vec::new();
+        for length in [0.75e-5, 1.5e-5, 3e-5, 6e-5, 12e-5] {
+            let step = length / square.sqrt();
+            slopes.push((at(step)? - at(-step)?) / (2.0 * step * square));
+        }
+        slopes.sort_by(f64::total_cmp);
+        let slope = slopes[2];
         var.set(&start)?;
-        assert!((slope - 1.0).abs() < 0.05, "{name}: the slope is {slope} of the gradient");
+        assert!((slope - 1.0).abs() < 0.03, "{name}: the slope is {slope} of the gradient");
     }
     Ok(())
 }
