@@ -50,7 +50,13 @@ pub fn extract(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Features, EvalError> {
     let device = backbone.params().trainable().first().map_or(Device::Cpu, |parameter| parameter.device().clone());
-    extract_on(&device, &mut |images| backbone.forward(images, Mode::Eval), dataset, config, progress)
+    extract_on(
+        &device,
+        &mut |images| odc_ops::in_pool(|| backbone.forward(images, Mode::Eval)),
+        dataset,
+        config,
+        progress,
+    )
 }
 
 /// What `forward` makes of normalised images `[N, side, side, 3]` (f32, on the CPU): `[N, …]`, flattened to rows.

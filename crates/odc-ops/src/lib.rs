@@ -15,6 +15,7 @@ mod dropout;
 mod elementwise;
 mod linear;
 mod pixels;
+mod pool;
 mod pooling;
 mod schedule;
 mod sgd;
@@ -34,6 +35,7 @@ pub use odc_kernels::convolution::Method as ConvolutionMethod;
 /// Counter-based random numbers: what the crates above draw initial weights and seeds from.
 pub use odc_kernels::random;
 pub use pixels::normalize_pixels;
+pub use pool::in_pool;
 pub use pooling::{global_average_pool, max_pool2d};
 pub use schedule::MultiStep;
 pub use sgd::{ParameterGroup, Sgd, SgdConfig};

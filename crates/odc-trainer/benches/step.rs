@@ -37,7 +37,7 @@ fn main() -> Result<()> {
         let mut loss = 0.0;
         for _ in 0..steps {
             let start = Instant::now();
-            loss = step.run()?;
+            loss = odc_ops::in_pool(|| step.run().map_err(|error| error.to_string()))?;
             seconds.push(start.elapsed().as_secs_f64());
         }
         writeln!(out, r#"{{"seconds": {seconds:?}, "loss": {loss}}}"#)?;

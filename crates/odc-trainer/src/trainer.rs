@@ -134,7 +134,7 @@ impl Trainer {
     /// From candle or the memory; see [`Trainer::step_with_dropout`].
     pub fn step(&mut self, batch: &Batch) -> Result<StepOutcome, TrainerError> {
         let seed = odc_ops::random::key(self.settings.seed, "dropout", self.iteration);
-        self.step_with_dropout(batch, Dropout::Seed(seed))
+        odc_ops::in_pool(|| self.step_with_dropout(batch, Dropout::Seed(seed)))
     }
 
     /// One iteration with the dropout given: steps 1 to 6 of docs/ALGORITHM.md.

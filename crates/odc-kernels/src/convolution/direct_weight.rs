@@ -63,11 +63,11 @@ impl OuterSum {
 
     fn run<S: Simd>(&self, source: &[f32], output_gradient: &[f32], gradient: &mut [f32]) {
         let matrix = self.depth * self.columns;
-        for (tap, matrix) in gradient.chunks_exact_mut(matrix).enumerate() {
+        gradient.par_chunks_exact_mut(matrix).enumerate().for_each(|(tap, matrix)| {
             if !self.taps.contains(&tap) || self.grid.rows() == 0 {
                 matrix.fill(0.0);
             }
-        }
+        });
         let groups = self.groups(gradient.len());
         let mut partial = unwritten((groups.len() - 1) * gradient.len());
         {
