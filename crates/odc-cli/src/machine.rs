@@ -10,7 +10,7 @@ impl MachineArguments {
     /// Sets the threads of this process and gives the device.
     ///
     /// # Errors
-    /// Where there is no such device or number of threads.
+    /// Where there is no such device, number of threads or set of instructions (`ODC_SIMD`).
     pub(crate) fn prepare(&self) -> anyhow::Result<Device> {
         if self.device != "cpu" {
             let message = format!(
@@ -19,6 +19,7 @@ impl MachineArguments {
             );
             return Err(WrongUse(message).into());
         }
+        odc_kernels::simd::forced().map_err(WrongUse)?;
         if let Some(threads) = self.threads {
             if !(1..=MOST_THREADS).contains(&threads) {
                 let message = format!("--threads {threads}: give a number from 1 to {MOST_THREADS}");

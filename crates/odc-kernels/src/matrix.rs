@@ -3,6 +3,8 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use crate::disjoint::Disjoint;
+
 /// Rows and columns of one block of [`matrix_multiply`]'s result.
 const BLOCK: (usize, usize) = (128, 256);
 
@@ -71,7 +73,7 @@ pub fn matrix_multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32]) {
     let row_blocks = a.rows.div_ceil(block_rows);
     let column_blocks = b.columns.div_ceil(block_columns);
     let width = b.columns;
-    let target = Target(out.as_mut_ptr());
+    let target = Disjoint::new(out);
     (0..row_blocks * column_blocks).into_par_iter().for_each(|block| {
         let row = block / column_blocks * block_rows;
         let column = block % column_blocks * block_columns;
@@ -79,7 +81,7 @@ pub fn matrix_multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32]) {
         let b = b.columns(column, block_columns.min(b.columns - column));
         // SAFETY: (row, column) lies inside `out`, whose length `check` compared with a.rows × b.columns, and the
         // block ends inside it; blocks do not overlap, and `out` is borrowed mutably for the whole parallel loop.
-        unsafe { product(a, b, target.at(row * width + column), width, 0.0) }
+        unsafe { product(a, b, target.at(row * width + column), width) }
     });
 }
 
@@ -90,39 +92,7 @@ pub fn matrix_multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32]) {
 pub fn multiply_block(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32]) {
     check(a, b, out.len());
     // SAFETY: `check` compared the length of `out`, borrowed mutably here, with a.rows × b.columns.
-    unsafe { product(a, b, out.as_mut_ptr(), b.columns, 0.0) }
-}
-
-/// `out += a · b` on the calling thread.
-///
-/// # Panics
-/// Where the shapes do not fit each other.
-pub fn multiply_add_block(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32]) {
-    check(a, b, out.len());
-    // SAFETY: `check` compared the length of `out`, borrowed mutably here, with a.rows × b.columns.
-    unsafe { product(a, b, out.as_mut_ptr(), b.columns, 1.0) }
-}
-
-/// Writes `to[column, row] = from[row, column]`, both row-major; `from` has `rows` rows.
-///
-/// # Panics
-/// Where the lengths differ.
-pub fn transpose(from: &[f32], rows: usize, to: &mut [f32]) {
-    assert_eq!(from.len(), to.len(), "transpose: lengths");
-    if from.is_empty() {
-        return;
-    }
-    let columns = from.len() / rows;
-    const TILE: usize = 16;
-    for row in (0..rows).step_by(TILE) {
-        for column in (0..columns).step_by(TILE) {
-            for c in column..(column + TILE).min(columns) {
-                for r in row..(row + TILE).min(rows) {
-                    to[c * rows + r] = from[r * columns + c];
-                }
-            }
-        }
-    }
+    unsafe { product(a, b, out.as_mut_ptr(), b.columns) }
 }
 
 fn check(a: Matrix<'_>, b: Matrix<'_>, out: usize) {
@@ -134,12 +104,12 @@ fn check(a: Matrix<'_>, b: Matrix<'_>, out: usize) {
     }
 }
 
-/// `out = keep · out + a · b`, rows of `out` being `stride` apart; `keep` is 0 (then `out` is not read) or 1.
+/// `out = a · b`, rows of `out` being `stride` apart.
 ///
 /// # Safety
 /// `out` must be valid for writes of a.rows × b.columns elements with rows `stride` ≥ b.columns apart, and nothing
 /// else may access them meanwhile. The last element of `a` and of `b` must lie inside its slice.
-unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, keep: f32) {
+unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize) {
     // SAFETY: the caller vouches for `out`; `a` and `b` are shared borrows whose last element (rows − 1, columns − 1)
     // lies inside (asserted by `check`; sub-views only shrink). gemm reads and writes no other elements, and
     // Parallelism::None keeps it on this thread.
@@ -151,37 +121,19 @@ unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, ke
             out,
             1,
             stride as isize,
-            keep != 0.0,
+            false,
             a.values.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
             b.values.as_ptr(),
             b.column_stride as isize,
             b.row_stride as isize,
-            keep,
+            0.0,
             1.0,
             false,
             false,
             false,
             Parallelism::None,
         );
-    }
-}
-
-/// The result of a product, shared by the tasks that fill disjoint blocks of it.
-#[derive(Clone, Copy)]
-struct Target(*mut f32);
-
-// SAFETY: tasks use the pointer for disjoint blocks only, while the slice it came from stays mutably borrowed.
-unsafe impl Send for Target {}
-// SAFETY: as for `Send`; sharing the pointer's value gives no access by itself.
-unsafe impl Sync for Target {}
-
-impl Target {
-    /// # Safety
-    /// `offset` must lie inside the slice the pointer came from.
-    unsafe fn at(&self, offset: usize) -> *mut f32 {
-        // SAFETY: the caller vouches that the offset stays inside the allocation.
-        unsafe { self.0.add(offset) }
     }
 }

@@ -24,8 +24,8 @@ pub use checkpoint::{Checkpoint, list as checkpoints};
 pub use error::TrainerError;
 pub use log::{LogLine, read_log};
 pub use recipe::{
-    DataTable, EvaluationTable, InitialFeatures, KMeansTable, MemoryTable, ModelTable, OptimizerTable, Reaction,
-    Recipe, TrainingTable, read_recipe,
+    Convolution, DataTable, EvaluationTable, InitialFeatures, KMeansTable, MemoryTable, ModelTable, OptimizerTable,
+    Reaction, Recipe, TrainingTable, read_recipe,
 };
 pub use run::{Progress, Run};
 pub use scores::Scores;

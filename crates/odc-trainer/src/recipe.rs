@@ -146,6 +146,19 @@ pub struct ModelTable {
     pub dropout: f32,
     /// Momentum of the neck's batch norm (the reference's 0.001).
     pub neck_batch_norm_momentum: f64,
+    /// How convolutions are computed.
+    pub convolution: Convolution,
+}
+
+/// How convolutions are computed on the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Convolution {
+    /// By Winograd's method where it is faster: two to three bits less exact in these layers.
+    #[default]
+    Fastest,
+    /// By the definition everywhere.
+    Direct,
 }
 
 impl Default for ModelTable {
@@ -159,6 +172,7 @@ impl Default for ModelTable {
             dim: 256,
             dropout: 0.5,
             neck_batch_norm_momentum: 0.001,
+            convolution: Convolution::Fastest,
         }
     }
 }

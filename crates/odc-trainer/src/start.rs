@@ -9,8 +9,9 @@ use odc_eval::{ExtractionConfig, Features};
 use odc_kmeans::KMeans;
 use odc_memory::Memory;
 use odc_model::{Dropout, Mode, Network};
+use odc_ops::ConvolutionMethod;
 
-use crate::recipe::InitialFeatures;
+use crate::recipe::{Convolution, InitialFeatures};
 use crate::{Recipe, TrainerError};
 
 /// What the start is busy with, for a progress display.
@@ -127,7 +128,12 @@ fn fill_statistics(recipe: &Recipe, network: &Network, dataset: &Arc<dyn Dataset
 /// The network of a recipe at random.
 pub(crate) fn random_network(recipe: &Recipe) -> Result<Network, TrainerError> {
     let (backbone, neck, seed) = (recipe.model.backbone(), recipe.model.neck(), recipe.network_seed());
-    Ok(Network::new(&backbone, &neck, recipe.n_clusters(), seed, &Device::Cpu)?)
+    let mut network = Network::new(&backbone, &neck, recipe.n_clusters(), seed, &Device::Cpu)?;
+    network.backbone.set_convolution_method(match recipe.model.convolution {
+        Convolution::Fastest => ConvolutionMethod::Fastest,
+        Convolution::Direct => ConvolutionMethod::Direct,
+    });
+    Ok(network)
 }
 
 /// The network that a run begins with: at random, or its backbone from `model.init_from`.

@@ -123,6 +123,26 @@ fn a_run_that_cannot_begin_leaves_nothing_of_its_own() {
 }
 
 #[test]
+fn convolutions_are_computed_as_the_recipe_says() {
+    let after_a_step = |convolution: &str| {
+        let (_keep, folder) = scratch();
+        // Maps of 8×8 and 16 channels: Winograd's method pays.
+        let mut run = begin(&folder, &[convolution, "model.width=16", "model.stem=\"small\""]);
+        advance(&mut run, 1);
+        state(&run).1
+    };
+    let (fastest, direct) =
+        (after_a_step("model.convolution=\"fastest\""), after_a_step("model.convolution=\"direct\""));
+    assert_ne!(fastest, direct, "the last bits differ");
+    let largest = direct.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    let apart = fastest.iter().zip(&direct).fold(0.0_f32, |apart, (a, b)| apart.max((a - b).abs()));
+    assert!(apart < 1e-3 * largest, "{apart} of {largest}");
+    let error = Recipe::from_toml("of the test", RECIPE, &["model.convolution=\"slow\"".to_owned()]);
+    let error = error.expect_err("no such method").to_string();
+    assert!(error.contains("slow") && error.contains("direct"), "{error}");
+}
+
+#[test]
 fn an_unreadable_checkpoint_is_passed_over_and_superseded() {
     let (keep, folder) = scratch();
     let mut run = begin(&folder, &[]);

@@ -1,6 +1,6 @@
 //! What a user gets wrong: one clear message and the right exit code.
 
-use crate::support::{odc, scratch, write_images};
+use crate::support::{command, odc, scratch, write_images};
 
 #[test]
 fn what_to_train_on_is_not_there_or_not_images() {
@@ -20,6 +20,17 @@ fn what_to_train_on_is_not_there_or_not_images() {
     odc(&here, &words)
         .failed(1, &["30 of 40 images cannot be decoded", "data.max_bad_share = 0.5", "--set data.max_bad_share=0.75"]);
     assert!(!here.join("runs").exists(), "a run that did not begin leaves nothing");
+}
+
+#[test]
+fn instructions_that_there_are_not() {
+    let (_keep, here) = scratch();
+    let output = command(&here, &["train", "--recipe", "tiny", "--out", "run"]).env("ODC_SIMD", "sse9").output();
+    let output = output.expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("ODC_SIMD=sse9") && said.contains("portable") && !said.contains("panicked"), "{said}");
+    assert!(!here.join("run").exists());
 }
 
 #[test]

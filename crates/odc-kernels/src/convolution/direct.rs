@@ -6,6 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::ConvolutionShape;
+use super::ahead::{self, Ahead};
 use super::grid::Grid;
 use super::panels::{Panels, Weights};
 use crate::disjoint::Disjoint;
@@ -113,10 +114,17 @@ impl Product {
         let copied = self.taps == 1 && self.depth >= COPIED_DEPTH && panels.len() > 1;
         let stride = self.depth + LINE;
         with_scratch(if copied { rows.len() * stride } else { 0 }, |copy| {
-            let mut tiles = Tiles::new::<S>(self, source, rows, output);
+            let mut tiles = Tiles::new::<S>(self, source, rows.clone(), output);
             if copied {
                 tiles.copy_sources(self.depth, stride, copy);
             }
+            // The block after this one is likely this thread's next.
+            let next = if self.grid.is_in_order() {
+                ahead::part(source, self.grid.rows(), rows.end, rows.end + rows.len())
+            } else {
+                &[]
+            };
+            let mut ahead = Ahead::new(next, panels.len() * tiles.tiles.len());
             for panel in panels {
                 let first_column = panel * S::PANEL;
                 for tile in &tiles.tiles {
@@ -135,6 +143,7 @@ impl Product {
                     // for all columns; slots are below the panel's. Tasks own their rows and panels of the output,
                     // which is no source. S was chosen because the processor has its instructions.
                     unsafe { gather_tile::<S>(tile.rows, &tile_of_panel) };
+                    ahead.step::<S>();
                 }
             }
         });

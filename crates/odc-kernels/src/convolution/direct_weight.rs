@@ -9,6 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::ConvolutionShape;
+use super::ahead::{self, Ahead};
 use super::direct::{by_kernel_rows, padded};
 use super::grid::{Grid, Position};
 use crate::disjoint::{Disjoint, add_in_order};
@@ -136,6 +137,12 @@ impl OuterSum {
             for start in windows.clone().step_by(BLOCK) {
                 let positions: Vec<_> = self.grid.positions(start..(start + BLOCK).min(windows.end)).collect();
                 self.pack_gradient::<S>(part, &positions, output_gradient, block.panels);
+                let next = |numbers| {
+                    let end = if self.grid.is_in_order() { start + 2 * BLOCK } else { start + BLOCK };
+                    ahead::part(numbers, self.grid.rows(), start + BLOCK, end.min(windows.end).max(start + BLOCK))
+                };
+                let steps = part.slots.len() * part.channels.len().div_ceil(S::ROWS) * part.panels.len();
+                let mut ahead = [Ahead::new(next(output_gradient), steps), Ahead::new(next(source), steps)];
                 for slot in part.slots.clone() {
                     block.sources.clear();
                     block.rows.clear();
@@ -147,7 +154,7 @@ impl OuterSum {
                     }
                     if !block.rows.is_empty() {
                         let add = std::mem::replace(&mut started[slot], true);
-                        self.tiles::<S>(part, slot, &mut block, add, target);
+                        self.tiles::<S>(part, slot, &mut block, add, target, &mut ahead);
                     }
                 }
             }
@@ -181,7 +188,15 @@ impl OuterSum {
     }
 
     /// All tiles of a tap's matrix that belong to the part, over one block's windows.
-    fn tiles<S: Simd>(&self, part: &Part, slot: usize, block: &mut Block<'_>, add: bool, target: Target<'_>) {
+    fn tiles<S: Simd>(
+        &self,
+        part: &Part,
+        slot: usize,
+        block: &mut Block<'_>,
+        add: bool,
+        target: Target<'_>,
+        ahead: &mut [Ahead<'_>],
+    ) {
         let tile_count = part.channels.len().div_ceil(S::ROWS);
         let mut channel = part.channels.start;
         for index in 0..tile_count {
@@ -209,6 +224,7 @@ impl OuterSum {
                 // SAFETY: as many factors as rows, rows below BLOCK, and a tile of results that belongs to this task
                 // alone. S was chosen because the processor has its instructions.
                 unsafe { outer_tile::<S>(height, &tile) };
+                ahead.iter_mut().for_each(Ahead::step::<S>);
             }
             channel += height;
         }

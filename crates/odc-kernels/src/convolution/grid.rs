@@ -149,6 +149,11 @@ impl Grid {
         self.images * self.height * self.width
     }
 
+    /// Whether rows go through source and results from front to back.
+    pub(super) fn is_in_order(&self) -> bool {
+        !self.by_position
+    }
+
     /// Which of the kernel's taps each slot is.
     pub(super) fn tap_weights(&self) -> Vec<usize> {
         self.taps.iter().map(|tap| tap.weight).collect()
@@ -168,11 +173,33 @@ impl Grid {
 
     /// The positions of some rows, in order.
     pub(super) fn positions(&self, rows: Range<usize>) -> impl Iterator<Item = Position> {
-        let pixels = self.height * self.width;
-        rows.map(move |row| {
-            let (image, pixel) =
-                if self.by_position { (row % self.images, row / self.images) } else { (row / pixels, row % pixels) };
-            Position { image, y: pixel / self.width, x: pixel % self.width }
+        let pixels = (self.height * self.width).max(1);
+        let (images, height, width, by_position) =
+            (self.images.max(1), self.height, self.width.max(1), self.by_position);
+        let (image, pixel) = if by_position {
+            (rows.start % images, rows.start / images)
+        } else {
+            (rows.start / pixels, rows.start % pixels)
+        };
+        let mut next = Position { image, y: pixel / width, x: pixel % width };
+        // Divisions for every row would cost as much as the addresses.
+        rows.map(move |_| {
+            let position = next;
+            if by_position {
+                next.image += 1;
+                if next.image < images {
+                    return position;
+                }
+                next.image = 0;
+            }
+            next.x += 1;
+            if next.x == width {
+                (next.x, next.y) = (0, next.y + 1);
+                if next.y == height && !by_position {
+                    (next.y, next.image) = (0, next.image + 1);
+                }
+            }
+            position
         })
     }
 

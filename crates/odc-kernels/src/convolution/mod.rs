@@ -1,5 +1,6 @@
 //! Convolution of NHWC images with HWIO weights: forward, and the gradients by the images and by the weights.
 
+mod ahead;
 mod direct;
 mod direct_weight;
 mod grid;

@@ -74,6 +74,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(address: *const f32) {
+        _mm_prefetch::<_MM_HINT_T1>(address.cast())
+    }
+
+    #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         #[target_feature(enable = "avx2")]
         unsafe fn compiled(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

@@ -74,13 +74,22 @@ impl fmt::Display for Level {
 /// (`avx512`, `avx2` or `portable`) says. Settled at the first call.
 ///
 /// # Panics
-/// Where `ODC_SIMD` names no level, or one that this processor lacks.
+/// Where [`forced`] gives an error: a program asks that first.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| match std::env::var("ODC_SIMD") {
-        Ok(name) => chosen(&name).unwrap_or_else(|error| panic!("{error}")),
-        Err(_) => Level::available().last().unwrap_or(Level::Portable),
+    *LEVEL.get_or_init(|| match forced() {
+        Ok(level) => level.or(Level::available().last()).unwrap_or(Level::Portable),
+        Err(error) => panic!("{error}"),
     })
+}
+
+/// The level that `ODC_SIMD` asks for, if it is set.
+///
+/// # Errors
+/// A message, where it names no level, or one that this processor lacks.
+pub fn forced() -> Result<Option<Level>, String> {
+    let name = std::env::var_os("ODC_SIMD");
+    name.map(|name| chosen(&name.to_string_lossy())).transpose()
 }
 
 fn chosen(name: &str) -> Result<Level, String> {
@@ -122,6 +131,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a · b + c`, rounded once where the processor can.
     unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// Asks for the line at an address, to be in the second cache.
+    unsafe fn prefetch(address: *const f32);
     /// Transposes a square of `LANES` × `LANES` numbers; the rows lie the strides apart.
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
 }

@@ -37,7 +37,7 @@ pub(super) fn is_possible<S: Simd>(shape: &ConvolutionShape) -> bool {
 /// long, as measured: a number of them for each channel of a tile, and for each pair of channels.
 pub(super) fn pays(shape: &ConvolutionShape) -> bool {
     const TILE_CHANNEL: usize = 500;
-    const CHANNEL_PAIR: usize = 200;
+    const CHANNEL_PAIR: usize = 600;
     let (inputs, outputs) = (shape.in_channels(), shape.out_channels());
     let tiles = Tiling::new(shape).count();
     let winograd =
