@@ -118,7 +118,7 @@ fn folders_that_cannot_be_written_and_disks_that_are_full() {
     if std::path::Path::new("/dev/full").exists() {
         odc(&here, &["assign", "--run", "run", "--out", "/dev/full"]).failed(1, &["/dev/full", "Free some space"]);
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
-        let status = crate::support::command(&here, &["assign", "--run", "run"]).stdout(full).status().expect("starts");
+        let status = command(&here, &["assign", "--run", "run"]).stdout(full).status().expect("starts");
         assert_eq!(status.code(), Some(1));
     }
 }
