@@ -3,7 +3,8 @@
     peer_gradients.py ARCH STEM CLASSES FILE
 
 FILE is what gradients.rs wrote. For each parameter, |gradient - gradient in f64| / |gradient in f64|, all with the same
-weights and images; one JSON object with the greatest and the median over parameters: ours, PyTorch f32 in both layouts.
+weights and images; one JSON object with the greatest and the median over parameters: ours by either method of convolution,
+PyTorch f32 in both layouts.
 """
 
 import json
@@ -28,8 +29,10 @@ def main():
     arch, stem, classes, file = sys.argv[1:]
     tensors = load_file(file)
     images, labels = tensors.pop("images"), tensors.pop("labels")
-    prefix = "gradient."
-    ours = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    ours = {
+        method: {name.removeprefix(f"{method}."): tensors.pop(name) for name in list(tensors) if name.startswith(f"{method}.")}
+        for method in ("fastest", "direct")
+    }
 
     def gradients(dtype, layout):
         net = network(arch, stem, int(classes))
@@ -41,7 +44,7 @@ def main():
 
     exact = gradients(torch.float64, torch.contiguous_format)
     sides = {
-        "ours": ours,
+        **ours,
         "nchw": gradients(torch.float32, torch.contiguous_format),
         "channels_last": gradients(torch.float32, torch.channels_last),
     }

@@ -109,8 +109,8 @@ fn neck_and_head_take_four_sgd_steps_as_torch_does() -> Result<()> {
 
 fn resnet_case(name: &str, config: &BackboneConfig, base: u64, side: usize) -> Result<()> {
     resnet_case_by(ConvolutionMethod::Direct, 1.0, name, config, base, side)?;
-    // Winograd's method loses two to three bits in each layer; over two images, batch norm magnifies them.
-    resnet_case_by(ConvolutionMethod::Fastest, 10.0, name, config, base, side)
+    // Winograd's method loses a bit in each layer; over two images, batch norm magnifies it.
+    resnet_case_by(ConvolutionMethod::Fastest, 3.0, name, config, base, side)
 }
 
 /// `slack` is a factor on the tolerances.

@@ -4,7 +4,7 @@
 //! channels, each of the 36 numbers is a matrix product (Lavin and Gray, arXiv 1509.09308). The gradient by the inputs is the same
 //! with the kernel turned round; the gradient by the kernel is `Gᵀ[Σ over tiles (Bᵀ d B) ⊙ (A e Aᵀ)]G` for an output gradient e.
 //!
-//! The factors up to 8 in the transforms cost about two bits against the direct sum: a few 10⁻⁶ of the largest value.
+//! The transforms cost about one bit against the direct sum.
 
 mod product;
 mod transform;
