@@ -24,12 +24,11 @@ pub fn flip_vertical(image: &mut Image) {
 /// Pillow's `Image.rotate`: the inverse map in 16.16 fixed point.
 pub fn rotate(image: &Image, degrees: f64) -> Image {
     let degrees = degrees.rem_euclid(360.0);
-    let (width, height) = (image.width as i64, image.height as i64);
     // Pillow rounds to 15 digits, so that quarter turns are exact.
     let digits = |x: f64| (x * 1e15).round() / 1e15;
     let (sin, cos) = (-degrees.to_radians()).sin_cos();
     let (a, b, d, e) = (digits(cos), digits(sin), digits(-sin), digits(cos));
-    let (center_x, center_y) = (width as f64 / 2.0, height as f64 / 2.0);
+    let (center_x, center_y) = (image.width as f64 / 2.0, image.height as f64 / 2.0);
     let c = a * -center_x + b * -center_y + center_x;
     let f = d * -center_x + e * -center_y + center_y;
 
@@ -43,9 +42,10 @@ pub fn rotate(image: &Image, degrees: f64) -> Image {
     for row in target.chunks_exact_mut(image.width) {
         let (mut x, mut y) = (row_x, row_y);
         for pixel in row {
-            let (column, line) = (x >> 16, y >> 16);
-            if (0..width).contains(&column) && (0..height).contains(&line) {
-                *pixel = source[(line * width + column) as usize];
+            // What is negative becomes a very large number.
+            let (column, line) = ((x >> 16) as usize, (y >> 16) as usize);
+            if column < image.width && line < image.height {
+                *pixel = source[line * image.width + column];
             }
             x += step_x;
             y += step_y;

@@ -4,6 +4,7 @@ mod blur;
 mod color;
 mod geometry;
 mod hue;
+mod pixels;
 mod resize;
 
 pub use blur::gaussian_blur;

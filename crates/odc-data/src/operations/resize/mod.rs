@@ -1,5 +1,8 @@
 //! Pillow's antialiased bilinear resize: two passes with 22-bit fixed-point weights and bytes in between.
 
+mod fast;
+mod plain;
+
 use crate::Image;
 
 /// A rectangle of an image, in pixels.
@@ -51,54 +54,25 @@ fn resample(image: &Image, crop: Crop, width: usize, height: usize, window: Crop
     let rows = (height != crop.height).then(|| Weights::new(crop.height, height, window.top, window.height));
     let (first_row, end_row) = rows.as_ref().map_or((window.top, window.top + window.height), Weights::span);
 
-    let mut narrowed = vec![0; (end_row - first_row) * window.width * 3];
+    let stride = window.width * 3;
+    let mut narrowed = vec![0; (end_row - first_row) * stride];
     if width == crop.width {
-        for (y, out) in (first_row..end_row).zip(narrowed.chunks_exact_mut(window.width * 3)) {
-            out.copy_from_slice(&row_of(y)[window.left * 3..][..window.width * 3]);
+        for (y, out) in (first_row..end_row).zip(narrowed.chunks_exact_mut(stride)) {
+            out.copy_from_slice(&row_of(y)[window.left * 3..][..stride]);
         }
     } else {
         let columns = Weights::new(crop.width, width, window.left, window.width);
-        for (y, out) in (first_row..end_row).zip(narrowed.chunks_exact_mut(window.width * 3)) {
-            narrow_row(row_of(y), &columns, out);
-        }
+        fast::narrow_rows((first_row..end_row).map(row_of), &columns, &mut narrowed);
     }
     let Some(rows) = rows else {
         return Image { width: window.width, height: window.height, pixels: narrowed };
     };
-
-    let mut pixels = vec![0; window.height * window.width * 3];
-    let mut sums = vec![0; window.width * 3];
-    for (y, out) in pixels.chunks_exact_mut(window.width * 3).enumerate() {
+    let mut pixels = vec![0; window.height * stride];
+    for (y, out) in pixels.chunks_exact_mut(stride).enumerate() {
         let (start, weights) = rows.of(y);
-        sums.fill(HALF);
-        for (row, &weight) in
-            narrowed[(start - first_row) * window.width * 3..].chunks_exact(window.width * 3).zip(weights)
-        {
-            for (sum, &byte) in sums.iter_mut().zip(row) {
-                *sum += i32::from(byte) * weight;
-            }
-        }
-        for (byte, &sum) in out.iter_mut().zip(&sums) {
-            *byte = to_byte(sum);
-        }
+        fast::sum_rows(&narrowed[(start - first_row) * stride..], weights, out);
     }
     Image { width: window.width, height: window.height, pixels }
-}
-
-fn narrow_row(row: &[u8], columns: &Weights, out: &mut [u8]) {
-    let (pixels, _) = row.as_chunks::<3>();
-    for (x, out) in out.chunks_exact_mut(3).enumerate() {
-        let (start, weights) = columns.of(x);
-        let (mut red, mut green, mut blue) = (HALF, HALF, HALF);
-        for (&[r, g, b], &weight) in pixels[start..start + weights.len()].iter().zip(weights) {
-            red += i32::from(r) * weight;
-            green += i32::from(g) * weight;
-            blue += i32::from(b) * weight;
-        }
-        out[0] = to_byte(red);
-        out[1] = to_byte(green);
-        out[2] = to_byte(blue);
-    }
 }
 
 /// Pillow's PRECISION_BITS.
@@ -111,6 +85,8 @@ fn to_byte(sum: i32) -> u8 {
 
 /// For each output position the first input position and the weights from there on (Pillow's `precompute_coeffs`).
 struct Weights {
+    /// Input positions in all.
+    input: usize,
     starts: Vec<usize>,
     /// Where each position's weights begin in `values`; one more at the end.
     offsets: Vec<usize>,
@@ -125,7 +101,7 @@ impl Weights {
         let support = scale.max(1.0);
         let inverse = 1.0 / support;
         let mut weights =
-            Self { starts: Vec::with_capacity(n), offsets: Vec::with_capacity(n + 1), values: Vec::new() };
+            Self { input, starts: Vec::with_capacity(n), offsets: Vec::with_capacity(n + 1), values: Vec::new() };
         weights.offsets.push(0);
         let mut triangle = Vec::new();
         for position in first..first + n {
@@ -151,5 +127,59 @@ impl Weights {
     fn span(&self) -> (usize, usize) {
         let last = self.starts.len() - 1;
         (self.starts[0], self.starts[last] + self.of(last).1.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(n: usize) -> Vec<u8> {
+        (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    }
+
+    /// Widened, kept within one to eight weights a position, narrowed much, and only a part of the outputs.
+    const LENGTHS: [(usize, usize, usize, usize); 12] = [
+        (1, 5, 0, 5),
+        (2, 7, 1, 4),
+        (3, 2, 0, 2),
+        (4, 3, 0, 3),
+        (5, 1, 0, 1),
+        (8, 32, 0, 32),
+        (32, 31, 3, 20),
+        (48, 32, 0, 32),
+        (100, 41, 7, 30),
+        (97, 32, 0, 32),
+        (110, 32, 1, 31),
+        (500, 33, 0, 33),
+    ];
+
+    #[test]
+    fn rows_are_narrowed_as_by_the_plain_twin() {
+        for (input, output, first, n) in LENGTHS {
+            let weights = Weights::new(input, output, first, n);
+            let pixels = [noise(input * 3), vec![255; input * 3], vec![0; input * 3]].concat();
+            let [mut plain, mut fast] = [(); 2].map(|()| vec![0; 3 * n * 3]);
+            plain::narrow_rows(pixels.chunks_exact(input * 3), &weights, &mut plain);
+            fast::narrow_rows(pixels.chunks_exact(input * 3), &weights, &mut fast);
+            assert_eq!(fast, plain, "{first}..{} of {output} out of {input}", first + n);
+        }
+    }
+
+    #[test]
+    fn rows_are_summed_as_by_the_plain_twin() {
+        for (input, output, first, n) in LENGTHS {
+            let rows = Weights::new(input, output, first, n);
+            for stride in [3, 31, 32, 33, 96, 300] {
+                let pixels = [noise(input.div_ceil(2) * stride), vec![255; input / 2 * stride]].concat();
+                for y in 0..n {
+                    let (start, weights) = rows.of(y);
+                    let [mut plain, mut fast] = [(); 2].map(|()| vec![0; stride]);
+                    plain::sum_columns(&pixels[start * stride..], stride, 0, weights, &mut plain);
+                    fast::sum_rows(&pixels[start * stride..], weights, &mut fast);
+                    assert_eq!(fast, plain, "row {y} of {output} out of {input}, {stride} bytes long");
+                }
+            }
+        }
     }
 }
