@@ -154,7 +154,7 @@ pub struct ModelTable {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Convolution {
-    /// By Winograd's method where it is faster: two to three bits less exact in these layers.
+    /// By Winograd's method where it is faster: about a bit less exact in these layers.
     #[default]
     Fastest,
     /// By the definition everywhere.

@@ -17,7 +17,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Res
 }
 
 /// As [`conv2d`], by a method of one's choice; the gradients are computed by it as well. On the CPU, Winograd's method is up to
-/// three times as fast as the direct one where it applies, and loses about two bits.
+/// three times as fast as the direct one where it applies, and loses about one bit.
 ///
 /// # Errors
 /// As [`conv2d`].
