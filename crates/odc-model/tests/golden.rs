@@ -151,8 +151,9 @@ fn resnet_case_by(
     let projection = Tensor::from_vec(formula(base + 900_001, pooled.elem_count()), pooled.shape(), &Device::Cpu)?;
     let loss = (pooled * projection)?.sum_all()?;
     if name == "resnet50" {
-        // The golden loss, 6.85162, is itself 3.3e-4 from the same network in f64: held against that one instead, as closely.
-        assert_close("loss_train", &values(&loss)?, &[6.853_850_4], slack * 3.3e-4);
+        // PyTorch's own losses in f32 are 3.3e-4 (the golden one, 6.85162) and, in channels_last, 5.4e-4 from the same network
+        // in f64: held against that one instead.
+        assert_close("loss_train", &values(&loss)?, &[6.853_850_4], slack * 6e-4);
     } else {
         close("loss_train", &values(&loss)?);
     }
