@@ -63,14 +63,10 @@ impl OuterSum {
     }
 
     fn run<S: Simd>(&self, source: &[f32], output_gradient: &[f32], gradient: &mut [f32]) {
-        let matrix = self.depth * self.columns;
-        gradient.par_chunks_exact_mut(matrix).enumerate().for_each(|(tap, matrix)| {
-            if !self.taps.contains(&tap) || self.grid.rows() == 0 {
-                matrix.fill(0.0);
-            }
-        });
         let groups = self.groups(gradient.len());
         let mut partial = unwritten((groups.len() - 1) * gradient.len());
+        self.clear_unused_taps(gradient);
+        partial.chunks_exact_mut(gradient.len()).for_each(|partial| self.clear_unused_taps(partial));
         {
             let (first, partial) = (Disjoint::new(gradient), Disjoint::new(&mut partial));
             let parts = self.parts::<S>(rayon::current_num_threads().div_ceil(groups.len()));
@@ -83,6 +79,15 @@ impl OuterSum {
             });
         }
         add_in_order(gradient, &partial);
+    }
+
+    /// The sum of a tap that is padding everywhere; of all taps where there are no windows. No task writes these.
+    fn clear_unused_taps(&self, gradient: &mut [f32]) {
+        gradient.par_chunks_exact_mut(self.depth * self.columns).enumerate().for_each(|(tap, matrix)| {
+            if !self.taps.contains(&tap) || self.grid.rows() == 0 {
+                matrix.fill(0.0);
+            }
+        });
     }
 
     /// The windows of each partial sum: by shape alone.

@@ -70,6 +70,13 @@ fn agrees_with_the_naive_twin_where_groups_of_windows_are_summed() {
 }
 
 #[test]
+fn taps_that_are_always_padding_have_no_gradient_in_any_group() {
+    // Maps of one pixel: of nine taps one is used; many windows: several partial sums.
+    check(4000, (1, 1), (3, 3), 1, 1, 9, 6);
+    check(900, (1, 5), (3, 3), 1, 1, 9, 6);
+}
+
+#[test]
 fn agrees_with_the_naive_twin_where_winograd_can_go_either_way() {
     // Small weights with many tiles and with one; large weights with few; sides that tiles do not fill.
     check(40, (10, 13), (3, 3), 1, 1, 16, 48);
