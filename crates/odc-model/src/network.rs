@@ -9,7 +9,7 @@ use crate::params::Params;
 use crate::pass::{Mode, Pass};
 use crate::resnet::ResNet;
 
-/// The network `f_θ` and the classifier `g_w` of spec.md, section 2.
+/// The network `f_θ` and the classifier `g_w` of docs/ALGORITHM.md.
 #[derive(Debug)]
 pub struct Network {
     /// From images to one vector each; what is kept for downstream tasks.
