@@ -99,14 +99,23 @@ impl OuterSum {
         (0..groups).map(|group| edge(group)..edge(group + 1)).collect()
     }
 
-    /// Pieces of the gradient, at least `wanted` where that is possible: by panels first, which share no work, then by taps
-    /// and channels.
+    /// Pieces of the gradient, at least `wanted` where that is possible. A cut between panels lets the source be collected
+    /// twice, one between taps or channels lets the output gradient be packed twice: the next cut goes where more is left to
+    /// share that work.
     fn parts<S: Simd>(&self, wanted: usize) -> Vec<Part> {
         let panels = self.columns.div_ceil(S::PANEL);
         let tiles = self.depth.div_ceil(S::ROWS);
-        let by_panel = wanted.min(panels);
-        let by_tap = wanted.div_ceil(by_panel).min(self.taps.len().max(1));
-        let by_channel = wanted.div_ceil(by_panel * by_tap).min(tiles);
+        let taps = self.taps.len().max(1);
+        let (mut by_panel, mut by_row) = (1, 1);
+        while by_panel * by_row < wanted && (by_panel < panels || by_row < taps * tiles) {
+            if panels * by_row >= taps * tiles * by_panel {
+                by_panel += 1;
+            } else {
+                by_row += 1;
+            }
+        }
+        let by_tap = by_row.min(taps);
+        let by_channel = by_row.div_ceil(by_tap).min(tiles);
         let piece = |index: usize, pieces: usize, all: usize| index * all / pieces..(index + 1) * all / pieces;
         let mut parts = Vec::new();
         for panel in 0..by_panel {

@@ -3,6 +3,7 @@
 use crate::support::{flat, score, tensor, variable};
 use candle_core::{Device, Result, Tensor, Var};
 use odc_ops::{ParameterGroup, Sgd};
+use rayon::prelude::*;
 
 fn check(what: &str, inputs: &[Var], f: impl Fn(&[Var]) -> Result<Tensor> + Sync) {
     let run = |threads| -> Vec<u32> {
@@ -87,4 +88,36 @@ fn train() -> Result<Vec<f32>> {
     }
     let tensors = parameters.iter().map(Var::as_tensor).chain(sgd.velocities());
     Ok(tensors.flat_map(flat).collect())
+}
+
+/// Sums 0..n in the pool, in pieces that other threads may take.
+fn sum_in_pool(n: u64) -> u64 {
+    odc_ops::in_pool(|| {
+        let halves =
+            rayon::join(|| (0..n / 2).into_par_iter().sum::<u64>(), || (n / 2..n).into_par_iter().sum::<u64>());
+        halves.0 + halves.1
+    })
+}
+
+#[test]
+fn callers_at_the_same_time_all_come_to_an_end() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for n in 1..100 {
+                    // One inside another, too.
+                    let sum = pool.install(|| odc_ops::in_pool(|| sum_in_pool(n) + sum_in_pool(n + 1)));
+                    assert_eq!(sum, n * (n - 1) / 2 + (n + 1) * n / 2);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_panic_comes_out_and_the_next_caller_goes_on() {
+    let caught = std::panic::catch_unwind(|| odc_ops::in_pool(|| -> u64 { panic!("on purpose") }));
+    assert!(caught.is_err());
+    assert_eq!(sum_in_pool(100), 4950);
 }

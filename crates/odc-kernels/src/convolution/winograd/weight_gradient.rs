@@ -19,9 +19,10 @@ use crate::tile::{OuterTile, outer_tile};
 
 /// Numbers of all sums up to which each group has its own.
 const OWN_SUMS: usize = 640 * 1024;
-/// Groups at most, and blocks that a group is worth having for.
+/// Groups at most and at least (fewer would leave threads without work), and blocks that a group is worth having for.
 const GROUPS: usize = 16;
-const GROUP_BLOCKS: usize = 4;
+const FEWEST_GROUPS: usize = 2;
+const GROUP_BLOCKS: usize = 2;
 /// Numbers of a block of transformed tiles (about).
 const BLOCK_NUMBERS: usize = 320 * 1024;
 /// Numbers of transformed tiles that are kept at a time where tasks share them.
@@ -40,8 +41,9 @@ pub(in crate::convolution) fn backward_weight<S: Simd>(
 ) {
     let (inputs, outputs) = (shape.in_channels(), shape.out_channels());
     let sum = OuterSum { tiling: Tiling::new(shape), inputs, outputs, input, output_gradient };
-    if POINTS * inputs * outputs <= OWN_SUMS {
-        sum.by_groups::<S>(weight_gradient);
+    let groups = sum.groups();
+    if POINTS * inputs * outputs <= OWN_SUMS && groups.count >= FEWEST_GROUPS {
+        sum.by_groups::<S>(groups, weight_gradient);
     } else {
         sum.by_pieces::<S>(weight_gradient);
     }
@@ -79,6 +81,15 @@ struct Transformed<'a> {
     layout: Layout,
 }
 
+/// Groups of blocks of tiles.
+#[derive(Clone, Copy)]
+struct Groups {
+    count: usize,
+    blocks: usize,
+    /// Tiles of a block.
+    block: usize,
+}
+
 /// Which part of the sums to compute, and where they are.
 struct Sums {
     /// Blocks of a vector of channels.
@@ -90,12 +101,16 @@ struct Sums {
 }
 
 impl OuterSum<'_> {
-    fn by_groups<S: Simd>(&self, weight_gradient: &mut [f32]) {
+    fn groups(&self) -> Groups {
         let tiles = self.tiling.count();
         let most = (BLOCK_NUMBERS / POINTS / (self.inputs + self.outputs)).clamp(32, RUN);
         let blocks = tiles.div_ceil(most);
-        let block = tiles.div_ceil(blocks);
-        let groups = (blocks / GROUP_BLOCKS).clamp(1, GROUPS);
+        Groups { count: (blocks / GROUP_BLOCKS).clamp(1, GROUPS), blocks, block: tiles.div_ceil(blocks) }
+    }
+
+    fn by_groups<S: Simd>(&self, groups: Groups, weight_gradient: &mut [f32]) {
+        let tiles = self.tiling.count();
+        let Groups { count: groups, blocks, block } = groups;
         let layout = Layout::new::<S>(self, block);
         let sums = Planes::new(self.inputs, self.outputs, self.outputs, 0);
         let len = weight_gradient.len();
