@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use odc_data::PlainView;
 use odc_model::{Architecture, Stem};
+use odc_trainer::Method;
 
-/// Learns image features without labels, by Online Deep Clustering.
+/// Learns image features without labels, by Online Deep Clustering and methods to compare it with.
 ///
 /// A network and a grouping of the images into clusters are learned together: the network is trained to tell the
 /// clusters apart, and every image that it looks at may move to another cluster. No label is needed. What comes out
@@ -41,7 +42,8 @@ pub(crate) enum Command {
 ///
 /// The run folder gets recipe.toml (all settings), log.jsonl and tensorboard/
 /// (the numbers of the progress bar), checkpoints/, and at the end
-/// backbone.safetensors (torchvision's names), clusters.csv and summary.json.
+/// backbone.safetensors (torchvision's names), clusters.csv (of a method with
+/// clusters) and summary.json.
 ///
 /// Ctrl-C finishes the iteration, saves a checkpoint and says how to go on; a
 /// second Ctrl-C quits at once.
@@ -77,7 +79,12 @@ pub(crate) struct RecipeArguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
 
-    /// Recipe: a TOML file, or one of the built-in shapes, cifar10, imagenet, tiny
+    /// How to learn: odc (Online Deep Clustering), deepcluster (Deep Clustering: all images clustered anew before each
+    /// epoch) or rotation (rotation prediction) [default: that of the recipe, or odc]
+    #[arg(long)]
+    pub(crate) method: Option<Method>,
+
+    /// Recipe: a TOML file, or one of the built-in shapes, cifar10, cifar10-deepcluster, cifar10-rotation, imagenet, tiny
     ///
     /// [default: shapes without --data; with --data the settings of the published run, fitted to the number and the
     /// size of the images]
@@ -200,7 +207,7 @@ pub(crate) struct ExtractArguments {
     #[arg(long, value_enum, default_value_t = FeatureFormat::Npy)]
     pub(crate) format: FeatureFormat,
 
-    /// Which features: `pool`, the backbone's; `neck`, those that are clustered (only of a run)
+    /// Which features: `pool`, the backbone's; `neck`, those that Online Deep Clustering clusters (only of its runs)
     #[arg(long, value_enum, default_value_t = FeatureKind::Pool)]
     pub(crate) features: FeatureKind,
 
@@ -216,6 +223,7 @@ pub(crate) struct ExtractArguments {
 ///
 /// Columns: index, name, cluster, and the true label where there is one.
 /// Without --data: the images of the run. With --data: other images, each to the cluster whose centroid is nearest.
+/// A run of rotation prediction has no clusters.
 #[derive(Args)]
 #[command(after_help = ASSIGN_EXAMPLES)]
 pub(crate) struct AssignArguments {

@@ -5,11 +5,13 @@ use std::path::Path;
 
 use odc_memory::nearest;
 use odc_model::{Dropout, Mode};
+use odc_trainer::{Conductor, Method};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments::AssignArguments;
-use crate::backbone::{Loaded, Subject};
+use crate::backbone::Subject;
+use crate::failure::WrongUse;
 use crate::output::{count, print, print_json, write_file};
 use crate::progress::Task;
 use crate::{images, run_folder, screen};
@@ -29,6 +31,14 @@ struct Assignment {
 /// Where there is no run, the images cannot be read, or the file cannot be written.
 pub(crate) fn run(arguments: AssignArguments) -> anyhow::Result<()> {
     let subject = Subject::of_run(&arguments.run, &arguments.machine)?;
+    if subject.recipe().method == Method::Rotation {
+        let message = format!(
+            "--run {}: rotation prediction has no clusters to assign. `extract` writes the features of images, which can \
+             be clustered",
+            arguments.run.display()
+        );
+        return Err(WrongUse(message).into());
+    }
     let assignments = match &arguments.images.data {
         None => of_the_run(&arguments.run, &subject)?,
         Some(path) => of_others(path, &subject, &arguments)?,
@@ -60,14 +70,16 @@ fn of_the_run(folder: &Path, subject: &Subject) -> anyhow::Result<Vec<Assignment
         let rows = csv::Reader::from_path(&path).and_then(|mut table| table.deserialize().collect());
         return rows.map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()));
     }
-    let mut checkpoint = run_folder::newest_checkpoint(folder)?;
+    let checkpoint = run_folder::newest_checkpoint(folder)?;
     screen::say(&format!(
         "note: the run is not finished; these are its clusters after {} iterations",
         checkpoint.iteration
     ));
-    let memory = checkpoint.memory()?;
+    let images = checkpoint.run.images.clone();
+    // The length of the run only sets the learning rates to come.
+    let conductor = checkpoint.into_conductor(0)?;
     let dataset = odc_data::open(&subject.recipe().data.source())?;
-    let rows = checkpoint.images.iter().zip(memory.labels()).map(|(index, cluster)| Assignment {
+    let rows = images.iter().zip(conductor.labels().unwrap_or_default()).map(|(index, cluster)| Assignment {
         index: *index,
         name: dataset.name(*index as usize),
         cluster: *cluster,
@@ -80,22 +92,30 @@ fn of_the_run(folder: &Path, subject: &Subject) -> anyhow::Result<Vec<Assignment
 fn of_others(path: &str, subject: &Subject, arguments: &AssignArguments) -> anyhow::Result<Vec<Assignment>> {
     let columns = &arguments.images.columns;
     let dataset = columns.open(&subject.source(Some(path), columns)?)?;
-    let Loaded::Trainer(trainer) = subject.load_all()? else {
-        anyhow::bail!("{} has no memories to compare with", arguments.run.display());
-    };
+    let conductor = subject.load_all()?;
     let mut task = Task::begin("Features of the images", dataset.len());
     let mut features = odc_eval::extract_with(
-        &mut |images| trainer.network().features(images, Mode::Eval, Dropout::Off),
+        &mut |images| match &conductor {
+            Conductor::Odc(trainer) => trainer.network().features(images, Mode::Eval, Dropout::Off),
+            other => other.backbone().forward(images, Mode::Eval),
+        },
         &dataset,
         &subject.extraction(),
         &mut |done, total| task.at(done, total),
     )?;
     drop(task);
     images::tell_skipped(&features.skipped);
-    odc_kmeans::normalize_rows(&mut features.values, features.dim);
-    let mut clusters = vec![0; features.len()];
-    let rule = subject.recipe().memory.rule;
-    nearest(rule, &features.values, trainer.memory().centroids(), features.dim, &mut clusters);
+    let clusters = match &conductor {
+        Conductor::Odc(trainer) => {
+            odc_kmeans::normalize_rows(&mut features.values, features.dim);
+            let mut clusters = vec![0; features.len()];
+            let rule = subject.recipe().memory.rule;
+            nearest(rule, &features.values, trainer.memory().centroids(), features.dim, &mut clusters);
+            clusters
+        }
+        Conductor::DeepCluster(deep_cluster) => deep_cluster.clustering().assign(&features.values)?,
+        Conductor::Rotation(_) => anyhow::bail!("{} has no clusters", arguments.run.display()),
+    };
     let rows = clusters.into_iter().enumerate().map(|(row, cluster)| Assignment {
         index: features.indices[row],
         name: features.names[row].clone(),

@@ -8,7 +8,7 @@ use candle_core::Device;
 use odc_data::{Dataset, PlainView, Source};
 use odc_eval::{ExtractionConfig, Features};
 use odc_model::{ResNet, Stem, weights};
-use odc_trainer::{Recipe, Trainer};
+use odc_trainer::{Conductor, Recipe};
 
 use crate::arguments::{BackboneArguments, ColumnArguments, MachineArguments};
 use crate::failure::WrongUse;
@@ -33,8 +33,8 @@ enum Origin {
 pub(crate) enum Loaded {
     /// A backbone alone.
     Backbone(Box<ResNet>),
-    /// All of a run: backbone, neck, head, memories.
-    Trainer(Box<Trainer>),
+    /// All of a run.
+    Conductor(Conductor),
 }
 
 impl Loaded {
@@ -42,7 +42,7 @@ impl Loaded {
     pub(crate) fn backbone(&self) -> &ResNet {
         match self {
             Self::Backbone(backbone) => backbone,
-            Self::Trainer(trainer) => &trainer.network().backbone,
+            Self::Conductor(conductor) => conductor.backbone(),
         }
     }
 }
@@ -180,7 +180,7 @@ impl Subject {
             Origin::Run(folder) => {
                 let file = folder.join("backbone.safetensors");
                 if !file.exists() {
-                    return self.load_all();
+                    return self.load_all().map(Loaded::Conductor);
                 }
                 let backbone = backbone(0)?;
                 weights::load_strict(backbone.params(), &file)?;
@@ -193,7 +193,7 @@ impl Subject {
     ///
     /// # Errors
     /// Where there is no run, or no checkpoint that can be read.
-    pub(crate) fn load_all(&self) -> anyhow::Result<Loaded> {
+    pub(crate) fn load_all(&self) -> anyhow::Result<Conductor> {
         let Origin::Run(folder) = &self.origin else {
             let message = "a neck belongs to a run: give --run, or leave --features at pool";
             return Err(WrongUse(message.to_owned()).into());
@@ -207,9 +207,7 @@ impl Subject {
             ));
         }
         // The length of the run only sets the learning rates to come.
-        let trainer =
-            checkpoint.into_trainer(0).with_context(|| format!("cannot load the run in {}", folder.display()))?;
-        Ok(Loaded::Trainer(Box::new(trainer)))
+        checkpoint.into_conductor(0).with_context(|| format!("cannot load the run in {}", folder.display()))
     }
 
     /// Features of all images, `[N, d]`, after the average pool.

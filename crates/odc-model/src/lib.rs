@@ -15,6 +15,7 @@
 
 mod block;
 mod builder;
+mod classifier;
 mod config;
 mod head;
 mod layers;
@@ -25,6 +26,7 @@ mod pass;
 mod resnet;
 pub mod weights;
 
+pub use classifier::Classifier;
 pub use config::{Architecture, BackboneConfig, NeckConfig, Stem};
 pub use head::Head;
 pub use neck::{Dropout, Neck};
