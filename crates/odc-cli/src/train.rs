@@ -269,10 +269,12 @@ fn judgement(summary: &Summary) -> String {
         return format!("These images have no true labels to tell apart, so nothing can be scored here{look}.\n");
     };
     let pixels = before.knn_pixels.map(|knn| format!(" (raw pixels: {knn:.1} %)")).unwrap_or_default();
-    let advice = if last > first {
-        ""
-    } else {
-        "This run did not improve on it: give it more --epochs or images, or try another --lr or number of --clusters.\n"
+    let advice = match summary.n_clusters {
+        _ if last > first => "",
+        None => "This run did not improve on it: give it more --epochs or images, or try another --lr.\n",
+        Some(_) => {
+            "This run did not improve on it: give it more --epochs or images, or try another --lr or number of --clusters.\n"
+        }
     };
     format!(
         "By the learned features, nearest neighbours name the right class for {last:.1} % of the images;\nby those of the \
