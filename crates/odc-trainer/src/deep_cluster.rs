@@ -42,8 +42,8 @@ pub struct EpochClustering {
 }
 
 impl EpochClustering {
-    /// Whitens pooled features (`[n, dim]`) of the images `samples` and clusters them. An image that is not among them,
-    /// because it can no longer be read, keeps its label of `earlier` (0 where there is none).
+    /// Whitens the pooled features (`[n, dim]`) of the images `samples` and clusters them. `labels` (`[n_samples]`) are
+    /// those before: an image that is not among `samples`, because it can no longer be read, keeps its own.
     ///
     /// # Errors
     /// Features that are not finite, fewer of them than clusters.

@@ -13,6 +13,7 @@ mod conductor;
 mod deep_cluster;
 mod error;
 mod files;
+mod first_network;
 mod health;
 mod learner;
 mod log;

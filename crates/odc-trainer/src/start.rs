@@ -1,6 +1,5 @@
 //! What a run needs before an iteration: features of all images, their clustering, the conductor that goes on from it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,11 +8,10 @@ use odc_data::{Augmentation, Dataset, Loader, LoaderConfig, Skipped, Subset, Vie
 use odc_eval::{ExtractionConfig, Features};
 use odc_kmeans::KMeans;
 use odc_memory::Memory;
-use odc_model::{Classifier, Dropout, Mode, Network};
-use odc_ops::ConvolutionMethod;
+use odc_model::{Dropout, Mode, Network};
 
-use crate::recipe::{Convolution, InitialFeatures, Method};
-use crate::rotation::ROTATIONS;
+use crate::first_network::FirstNetwork;
+use crate::recipe::InitialFeatures;
 use crate::{Conductor, DeepCluster, EpochClustering, Recipe, Rotation, Trainer, TrainerError};
 
 /// What the start is busy with, for a progress display.
@@ -43,12 +41,6 @@ pub(crate) struct Start {
     t_extract: Duration,
 }
 
-/// The network that a run begins with: by its method, with a neck or without.
-pub(crate) enum FirstNetwork {
-    WithNeck(Network),
-    WithoutNeck(Classifier),
-}
-
 /// A conductor at iteration 0, and what its first clustering was like.
 pub(crate) struct Begun {
     pub(crate) conductor: Conductor,
@@ -72,18 +64,14 @@ pub(crate) fn extract_features(
     progress: &mut dyn FnMut(Stage),
 ) -> Result<Start, TrainerError> {
     let start = Instant::now();
-    if let (FirstNetwork::WithNeck(network), InitialFeatures::TrainStatistics) =
-        (&network, recipe.memory.initial_features)
-    {
+    if let (FirstNetwork::Odc(network), InitialFeatures::TrainStatistics) = (&network, recipe.memory.initial_features) {
         fill_statistics(recipe, network, dataset)?;
     }
     let mut forward = |images: &Tensor| match &network {
-        FirstNetwork::WithNeck(network) => network.features(images, Mode::Eval, Dropout::Off),
-        FirstNetwork::WithoutNeck(network) if recipe.method == Method::DeepCluster => {
-            odc_ops::in_pool(|| network.backbone.forward(images, Mode::Eval))
-        }
+        FirstNetwork::Odc(network) => network.features(images, Mode::Eval, Dropout::Off),
+        FirstNetwork::DeepCluster(network) => odc_ops::in_pool(|| network.backbone.forward(images, Mode::Eval)),
         // Only whether they can be decoded is asked.
-        FirstNetwork::WithoutNeck(_) => Tensor::zeros((images.dims()[0], 1), DType::F32, images.device()),
+        FirstNetwork::Rotation(_) => Tensor::zeros((images.dims()[0], 1), DType::F32, images.device()),
     };
     let mut told = |done, total| progress(Stage::Extracting { done, total });
     let Features { values, indices, skipped, .. } =
@@ -96,11 +84,11 @@ impl Start {
     pub(crate) fn conductor(self, recipe: &Recipe, total: u64) -> Result<Begun, TrainerError> {
         let start = Instant::now();
         let (conductor, inertia) = match self.network {
-            FirstNetwork::WithNeck(network) => {
+            FirstNetwork::Odc(network) => {
                 let (memory, inertia) = first_memory(recipe, self.features)?;
                 (Conductor::Odc(Box::new(Trainer::new(recipe, network, memory, total)?)), Some(inertia))
             }
-            FirstNetwork::WithoutNeck(network) if recipe.method == Method::DeepCluster => {
+            FirstNetwork::DeepCluster(network) => {
                 let samples: Vec<u32> = (0..self.images.len() as u32).collect();
                 let labels = vec![0; samples.len()];
                 let clustering = EpochClustering::new(recipe, 0, &self.features, &samples, labels)?;
@@ -108,7 +96,7 @@ impl Start {
                 let deep_cluster = DeepCluster::new(recipe, network, clustering, total)?;
                 (Conductor::DeepCluster(Box::new(deep_cluster)), inertia)
             }
-            FirstNetwork::WithoutNeck(network) => {
+            FirstNetwork::Rotation(network) => {
                 (Conductor::Rotation(Box::new(Rotation::new(recipe, network, total)?)), None)
             }
         };
@@ -198,41 +186,4 @@ fn fill_statistics(recipe: &Recipe, network: &Network, dataset: &Arc<dyn Dataset
         network.accumulate_statistics(&images, number as u64)?;
     }
     Ok(())
-}
-
-/// The network of a recipe at random, with a neck.
-pub(crate) fn random_network(recipe: &Recipe) -> Result<Network, TrainerError> {
-    let (backbone, neck, seed) = (recipe.model.backbone(), recipe.model.neck(), recipe.network_seed());
-    let mut network = Network::new(&backbone, &neck, recipe.n_clusters(), seed, &Device::Cpu)?;
-    network.backbone.set_convolution_method(convolution_method(recipe));
-    Ok(network)
-}
-
-/// The network of a recipe at random, without a neck.
-pub(crate) fn random_classifier(recipe: &Recipe) -> Result<Classifier, TrainerError> {
-    let n_classes = if recipe.method == Method::Rotation { ROTATIONS } else { recipe.n_clusters() };
-    let mut network = Classifier::new(&recipe.model.backbone(), n_classes, recipe.network_seed(), &Device::Cpu)?;
-    network.backbone.set_convolution_method(convolution_method(recipe));
-    Ok(network)
-}
-
-fn convolution_method(recipe: &Recipe) -> ConvolutionMethod {
-    match recipe.model.convolution {
-        Convolution::Fastest => ConvolutionMethod::Fastest,
-        Convolution::Direct => ConvolutionMethod::Direct,
-    }
-}
-
-/// The network that a run begins with: at random, or its backbone from `model.init_from`.
-pub(crate) fn first_network(recipe: &Recipe) -> Result<FirstNetwork, TrainerError> {
-    let network = match recipe.method {
-        Method::Odc => FirstNetwork::WithNeck(random_network(recipe)?),
-        Method::DeepCluster | Method::Rotation => FirstNetwork::WithoutNeck(random_classifier(recipe)?),
-    };
-    let (FirstNetwork::WithNeck(Network { backbone, .. }) | FirstNetwork::WithoutNeck(Classifier { backbone, .. })) =
-        &network;
-    if !recipe.model.init_from.is_empty() {
-        odc_model::weights::load_strict(backbone.params(), Path::new(&recipe.model.init_from))?;
-    }
-    Ok(network)
 }

@@ -15,9 +15,9 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use crate::files::write_atomically;
+use crate::first_network::{random_classifier, random_network};
 use crate::recipe::Method;
 use crate::scores::Scores;
-use crate::start::{random_classifier, random_network};
 use crate::{Conductor, DeepCluster, EpochClustering, Recipe, Rotation, Trainer, TrainerError};
 use tensors::{Bytes, check_finite, flag_bytes, float_bytes, integer_bytes, number_bytes, take, tensor_bytes};
 

@@ -9,12 +9,13 @@ use odc_data::Dataset;
 use super::{Run, iterations_per_epoch};
 use crate::checkpoint::{self, RunState};
 use crate::files::{remove_partial, write_atomically};
+use crate::first_network::FirstNetwork;
 use crate::health::Health;
 use crate::log::{Comparison, Log, Window};
 use crate::recipe::Method;
 use crate::scores::{pixel_score, score};
 use crate::skipped::{check_bad_share, write_skipped};
-use crate::start::{self, FirstNetwork, Stage, first_network};
+use crate::start::{self, Stage};
 use crate::{Conductor, Recipe, TrainerError};
 
 /// All that a run puts into its folder.
@@ -30,7 +31,8 @@ const PRODUCTS: [&str; 8] = [
 ];
 
 impl Run {
-    /// Starts a run in `folder`: network, initial features, k-means, memories, a first checkpoint.
+    /// Starts a run in `folder`: network, first features and clustering as the method asks for them, conductor, a first
+    /// checkpoint.
     ///
     /// # Errors
     /// Where the recipe does not fit the data, too many images are undecodable, the folder holds a run already or
@@ -46,7 +48,7 @@ impl Run {
         let dataset = odc_data::open(&recipe.data.source())?;
         recipe.resolve(dataset.as_ref());
         recipe.check(dataset.len())?;
-        let network = first_network(&recipe)?;
+        let network = FirstNetwork::new(&recipe)?;
         // The folders that are not there yet, innermost first.
         let new_folders: Vec<&Path> =
             folder.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
@@ -120,7 +122,7 @@ impl Run {
         let Some(checkpoint) = checkpoint::newest_readable(folder)? else {
             let recipe = crate::read_recipe(&stored, &[])?;
             let dataset = odc_data::open(&recipe.data.source())?;
-            let network = first_network(&recipe)?;
+            let network = FirstNetwork::new(&recipe)?;
             return Self::begin(recipe, folder, &dataset, network, progress);
         };
         let state = checkpoint.run.clone();
