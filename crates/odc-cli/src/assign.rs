@@ -2,15 +2,18 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
+use odc_data::Dataset;
+use odc_eval::Features;
 use odc_memory::nearest;
 use odc_model::{Dropout, Mode};
-use odc_trainer::{Conductor, Method};
+use odc_trainer::{Conductor, Method, Trainer};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments::AssignArguments;
-use crate::backbone::Subject;
+use crate::backbone::{Loaded, Subject};
 use crate::failure::WrongUse;
 use crate::output::{count, print, print_json, write_file};
 use crate::progress::Task;
@@ -88,34 +91,23 @@ fn of_the_run(folder: &Path, subject: &Subject) -> anyhow::Result<Vec<Assignment
     Ok(rows.collect())
 }
 
-/// Other images: the centroid nearest to the feature, by the rule of the run.
+/// Other images: the centroid nearest to the feature, as the run's method has it.
 fn of_others(path: &str, subject: &Subject, arguments: &AssignArguments) -> anyhow::Result<Vec<Assignment>> {
     let columns = &arguments.images.columns;
     let dataset = columns.open(&subject.source(Some(path), columns)?)?;
-    let conductor = subject.load_all()?;
-    let mut task = Task::begin("Features of the images", dataset.len());
-    let mut features = odc_eval::extract_with(
-        &mut |images| match &conductor {
-            Conductor::Odc(trainer) => trainer.network().features(images, Mode::Eval, Dropout::Off),
-            other => other.backbone().forward(images, Mode::Eval),
-        },
-        &dataset,
-        &subject.extraction(),
-        &mut |done, total| task.at(done, total),
-    )?;
-    drop(task);
-    images::tell_skipped(&features.skipped);
-    let clusters = match &conductor {
-        Conductor::Odc(trainer) => {
-            odc_kmeans::normalize_rows(&mut features.values, features.dim);
-            let mut clusters = vec![0; features.len()];
-            let rule = subject.recipe().memory.rule;
-            nearest(rule, &features.values, trainer.memory().centroids(), features.dim, &mut clusters);
-            clusters
+    let loaded = Loaded::Conductor(subject.load_all()?);
+    let (features, clusters) = match &loaded {
+        Loaded::Conductor(Conductor::Odc(trainer)) => by_the_memory(trainer, subject, &dataset)?,
+        Loaded::Conductor(Conductor::DeepCluster(deep_cluster)) => {
+            let features = subject.features(&loaded, &dataset, "the images")?;
+            let clusters = deep_cluster.clustering().assign(&features.values)?;
+            (features, clusters)
         }
-        Conductor::DeepCluster(deep_cluster) => deep_cluster.clustering().assign(&features.values)?,
-        Conductor::Rotation(_) => anyhow::bail!("{} has no clusters", arguments.run.display()),
+        Loaded::Conductor(Conductor::Rotation(_)) | Loaded::Backbone(_) => {
+            anyhow::bail!("{} has no clusters", arguments.run.display())
+        }
     };
+    images::tell_skipped(&features.skipped);
     let rows = clusters.into_iter().enumerate().map(|(row, cluster)| Assignment {
         index: features.indices[row],
         name: features.names[row].clone(),
@@ -123,6 +115,27 @@ fn of_others(path: &str, subject: &Subject, arguments: &AssignArguments) -> anyh
         true_label: features.true_labels[row],
     });
     Ok(rows.collect())
+}
+
+/// The neck's features, and the nearest centroids in the memory.
+fn by_the_memory(
+    trainer: &Trainer,
+    subject: &Subject,
+    dataset: &Arc<dyn Dataset>,
+) -> anyhow::Result<(Features, Vec<u32>)> {
+    let mut task = Task::begin("Features of the images", dataset.len());
+    let mut features = odc_eval::extract_with(
+        &mut |images| trainer.network().features(images, Mode::Eval, Dropout::Off),
+        dataset,
+        &subject.extraction(),
+        &mut |done, total| task.at(done, total),
+    )?;
+    drop(task);
+    odc_kmeans::normalize_rows(&mut features.values, features.dim);
+    let mut clusters = vec![0; features.len()];
+    let rule = subject.recipe().memory.rule;
+    nearest(rule, &features.values, trainer.memory().centroids(), features.dim, &mut clusters);
+    Ok((features, clusters))
 }
 
 fn write_csv(file: &mut dyn Write, assignments: &[Assignment]) -> anyhow::Result<()> {

@@ -41,11 +41,8 @@ pub(crate) fn run(arguments: ExtractArguments) -> anyhow::Result<()> {
         FeatureKind::Pool => subject.features(&subject.load()?, &dataset, "the images")?,
         FeatureKind::Neck => {
             let Conductor::Odc(trainer) = subject.load_all()? else {
-                let message = format!(
-                    "--features neck: {} has no neck; leave --features at \
-                     pool",
-                    subject.recipe().method.title()
-                );
+                let method = subject.recipe().method.title();
+                let message = format!("--features neck: {method} has no neck; leave --features at pool");
                 return Err(WrongUse(message).into());
             };
             let mut task = Task::begin("Features of the images", dataset.len());
