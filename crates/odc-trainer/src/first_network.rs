@@ -12,7 +12,7 @@ use crate::{Recipe, TrainerError};
 
 /// The network that a run begins with, by its method.
 pub(crate) enum FirstNetwork {
-    Odc(Network),
+    Odc(Box<Network>),
     DeepCluster(Classifier),
     Rotation(Classifier),
 }
@@ -21,7 +21,7 @@ impl FirstNetwork {
     /// At random, or its backbone from `model.init_from`.
     pub(crate) fn new(recipe: &Recipe) -> Result<Self, TrainerError> {
         let network = match recipe.method {
-            Method::Odc => Self::Odc(random_network(recipe)?),
+            Method::Odc => Self::Odc(Box::new(random_network(recipe)?)),
             Method::DeepCluster => Self::DeepCluster(random_classifier(recipe)?),
             Method::Rotation => Self::Rotation(random_classifier(recipe)?),
         };

@@ -86,7 +86,7 @@ impl Start {
         let (conductor, inertia) = match self.network {
             FirstNetwork::Odc(network) => {
                 let (memory, inertia) = first_memory(recipe, self.features)?;
-                (Conductor::Odc(Box::new(Trainer::new(recipe, network, memory, total)?)), Some(inertia))
+                (Conductor::Odc(Box::new(Trainer::new(recipe, *network, memory, total)?)), Some(inertia))
             }
             FirstNetwork::DeepCluster(network) => {
                 let samples: Vec<u32> = (0..self.images.len() as u32).collect();
