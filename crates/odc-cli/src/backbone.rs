@@ -7,7 +7,7 @@ use anyhow::Context;
 use candle_core::Device;
 use odc_data::{Dataset, PlainView, Source};
 use odc_eval::{ExtractionConfig, Features};
-use odc_model::{ResNet, Stem, weights};
+use odc_model::{Backbone, Stem, weights};
 use odc_trainer::{Recipe, Trainer};
 
 use crate::arguments::{BackboneArguments, ColumnArguments, MachineArguments};
@@ -32,14 +32,14 @@ enum Origin {
 /// A network in memory.
 pub(crate) enum Loaded {
     /// A backbone alone.
-    Backbone(Box<ResNet>),
+    Backbone(Box<Backbone>),
     /// All of a run: backbone, neck, head, memories.
     Trainer(Box<Trainer>),
 }
 
 impl Loaded {
     /// The backbone.
-    pub(crate) fn backbone(&self) -> &ResNet {
+    pub(crate) fn backbone(&self) -> &Backbone {
         match self {
             Self::Backbone(backbone) => backbone,
             Self::Trainer(trainer) => &trainer.network().backbone,
@@ -160,7 +160,7 @@ impl Subject {
     /// # Errors
     /// Where the weights cannot be read or are another network's.
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
-        let backbone = |seed| ResNet::new(&self.recipe.model.backbone(), seed, &self.device);
+        let backbone = |seed| Backbone::new(&self.recipe.model.backbone(), seed, &self.device);
         match &self.origin {
             Origin::Random { .. } => Ok(Loaded::Backbone(Box::new(backbone(self.recipe.network_seed())?))),
             Origin::Weights(file) => {

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use odc_model::{
-    Architecture, BackboneConfig, Dropout, Head, Mode, Neck, NeckConfig, Params, ResNet, Stem, Value, weights,
+    Architecture, Backbone, BackboneConfig, Dropout, Head, Mode, Neck, NeckConfig, Params, Stem, Value, weights,
 };
 use odc_ops::{ConvolutionMethod, ParameterGroup, Sgd};
 use odc_testkit::{Golden, assert_close, formula, golden_directory, manifest};
@@ -23,26 +23,26 @@ fn tolerance(case: &str, tensor: &str) -> f32 {
 
 #[test]
 fn resnet18_computes_what_torchvision_computes() -> Result<()> {
-    let config = BackboneConfig { arch: Architecture::ResNet18, width: 64, stem: Stem::Imagenet };
+    let config = BackboneConfig { arch: Architecture::ResNet18, width: 64, stem: Stem::Imagenet, sobel: false };
     resnet_case("resnet18", &config, 1000, 64)
 }
 
 #[test]
 fn resnet50_computes_what_torchvision_computes() -> Result<()> {
-    let config = BackboneConfig { arch: Architecture::ResNet50, width: 64, stem: Stem::Imagenet };
+    let config = BackboneConfig { arch: Architecture::ResNet50, width: 64, stem: Stem::Imagenet, sobel: false };
     resnet_case("resnet50", &config, 2000, 64)
 }
 
 #[test]
 fn a_narrow_resnet18_with_a_small_stem_computes_what_torch_computes() -> Result<()> {
-    let config = BackboneConfig { arch: Architecture::ResNet18, width: 16, stem: Stem::Small };
+    let config = BackboneConfig { arch: Architecture::ResNet18, width: 16, stem: Stem::Small, sobel: false };
     resnet_case("resnet18w16", &config, 3000, 32)
 }
 
 #[test]
 fn weights_that_torch_saved_load_strictly_and_are_the_formula_s() -> Result<()> {
-    let config = BackboneConfig { arch: Architecture::ResNet18, width: 16, stem: Stem::Small };
-    let (loaded, filled) = (ResNet::new(&config, 1, &Device::Cpu)?, ResNet::new(&config, 2, &Device::Cpu)?);
+    let config = BackboneConfig { arch: Architecture::ResNet18, width: 16, stem: Stem::Small, sobel: false };
+    let (loaded, filled) = (Backbone::new(&config, 1, &Device::Cpu)?, Backbone::new(&config, 2, &Device::Cpu)?);
     weights::load_strict(loaded.params(), golden_directory().join("resnet18w16_weights.safetensors"))?;
     fill(filled.params(), 3000)?;
     for ((name, a), (_, b)) in loaded.params().named_tensors()?.iter().zip(&filled.params().named_tensors()?) {
@@ -123,7 +123,7 @@ fn resnet_case_by(
     side: usize,
 ) -> Result<()> {
     let golden = Golden::open(name);
-    let mut network = ResNet::new(config, 0, &Device::Cpu)?;
+    let mut network = Backbone::new(config, 0, &Device::Cpu)?;
     network.set_convolution_method(method);
     fill(network.params(), base)?;
     let close = |tensor: &str, actual: &[f32]| {
@@ -136,7 +136,7 @@ fn resnet_case_by(
     for (stage, map) in network.stages(&images, Mode::Eval)?.iter().enumerate() {
         close(&format!("eval_stage{stage}"), &values(&map.permute((0, 3, 1, 2))?)?);
     }
-    close("pool_eval", &values(&network.forward(&images, Mode::Eval)?)?);
+    close("pool_eval", &values(&network.forward(&images, Mode::Eval, Dropout::Off)?)?);
 
     let maps = network.stages(&images, Mode::Train)?;
     for (stage, map) in maps.iter().enumerate() {

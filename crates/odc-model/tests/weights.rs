@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Result, Tensor};
-use odc_model::{Architecture, BackboneConfig, Mode, NeckConfig, Network, Params, ResNet, Stem, weights};
+use odc_model::{Architecture, Backbone, BackboneConfig, Dropout, Mode, NeckConfig, Network, Params, Stem, weights};
 
 const DEVICE: Device = Device::Cpu;
 
-fn network(arch: Architecture, width: usize, stem: Stem, seed: u64) -> Result<ResNet> {
-    ResNet::new(&BackboneConfig { arch, width, stem }, seed, &DEVICE)
+fn network(arch: Architecture, width: usize, stem: Stem, seed: u64) -> Result<Backbone> {
+    Backbone::new(&BackboneConfig { arch, width, stem, sobel: false }, seed, &DEVICE)
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn saved_weights_come_back_bit_for_bit_and_equal_weights_make_equal_bytes() -> R
     let folder = tempfile::tempdir()?;
     let (first, second) = (folder.path().join("first.safetensors"), folder.path().join("second.safetensors"));
     let saved = network(Architecture::ResNet50, 4, Stem::Small, 1)?;
-    saved.forward(&Tensor::ones((2, 32, 32, 3), candle_core::DType::F32, &DEVICE)?, Mode::Train)?;
+    saved.forward(&Tensor::ones((2, 32, 32, 3), candle_core::DType::F32, &DEVICE)?, Mode::Train, Dropout::Off)?;
     weights::save(saved.params(), &first)?;
     let loaded = network(Architecture::ResNet50, 4, Stem::Small, 2)?;
     weights::load_strict(loaded.params(), &first)?;
@@ -146,10 +146,10 @@ fn prefixes_are_stripped_and_classifiers_left_out() -> Result<()> {
 fn a_whole_network_s_file_fills_a_backbone() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("network.safetensors");
-    let config = BackboneConfig { arch: Architecture::ResNet18, width: 2, stem: Stem::Cifar };
+    let config = BackboneConfig { arch: Architecture::ResNet18, width: 2, stem: Stem::Cifar, sobel: false };
     let whole = Network::new(&config, &NeckConfig { hidden: 8, dim: 4, ..NeckConfig::default() }, 3, 1, &DEVICE)?;
     weights::save(whole.params(), &path)?;
-    let target = ResNet::new(&config, 2, &DEVICE)?;
+    let target = Backbone::new(&config, 2, &DEVICE)?;
     let report = weights::load_reported(target.params(), &path)?;
     assert!(report.is_complete(), "{report}");
     assert_eq!(report.ignored.len(), 9, "{report}");
@@ -169,7 +169,7 @@ fn a_report_tells_missing_unexpected_and_mismatched() -> Result<()> {
     tensors.insert("queue".to_owned(), Tensor::zeros(3, candle_core::DType::F32, &DEVICE)?);
     write(&path, &tensors)?;
     let target = network(Architecture::ResNet18, 2, Stem::Small, 2)?;
-    let conv1 = |network: &ResNet| network.params().get("conv1.weight").expect("conv1").to_file_layout();
+    let conv1 = |network: &Backbone| network.params().get("conv1.weight").expect("conv1").to_file_layout();
     let before = conv1(&target)?.flatten_all()?.to_vec1::<f32>()?;
     let report = weights::load_reported(target.params(), &path)?;
     assert!(!report.is_complete());
@@ -226,7 +226,7 @@ fn numbers(params: &Params) -> Result<Vec<Vec<u32>>> {
     params.named_tensors()?.iter().map(|(_, tensor)| bits(tensor)).collect()
 }
 
-fn renamed(network: &ResNet, rename: impl Fn(&str) -> String) -> Result<HashMap<String, Tensor>> {
+fn renamed(network: &Backbone, rename: impl Fn(&str) -> String) -> Result<HashMap<String, Tensor>> {
     Ok(network.params().named_tensors()?.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect())
 }
 

@@ -129,13 +129,15 @@ impl DataTable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelTable {
-    /// `resnet18`, `resnet34` or `resnet50`.
+    /// `resnet18`, `resnet34`, `resnet50` or `alexnet`.
     pub arch: Architecture,
     /// Channels of the first stage; 64 is the published network.
     pub width: usize,
-    /// `imagenet` (7×7/2 and pool), `cifar` (3×3/1) or `small` (3×3/2). Without it: after `data.side`.
+    /// `imagenet` (7×7/2 and pool; alexnet 11×11/4), `cifar` (3×3/1) or `small` (3×3/2). Without it: after `data.side`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem: Option<Stem>,
+    /// Whether the network sees Sobel's edges of the grey image in place of colours.
+    pub sobel: bool,
     /// Weights to start from (safetensors, torchvision's names); empty starts at random.
     pub init_from: String,
     /// Width of the neck's hidden layer.
@@ -167,6 +169,7 @@ impl Default for ModelTable {
             arch: Architecture::ResNet50,
             width: 64,
             stem: None,
+            sobel: false,
             init_from: String::new(),
             hidden: 512,
             dim: 256,
@@ -180,7 +183,12 @@ impl Default for ModelTable {
 impl ModelTable {
     /// The backbone's configuration; the recipe must be resolved.
     pub fn backbone(&self) -> BackboneConfig {
-        BackboneConfig { arch: self.arch, width: self.width, stem: self.stem.unwrap_or(Stem::Imagenet) }
+        BackboneConfig {
+            arch: self.arch,
+            width: self.width,
+            stem: self.stem.unwrap_or(Stem::Imagenet),
+            sobel: self.sobel,
+        }
     }
 
     /// The neck's configuration.

@@ -73,6 +73,8 @@ fn backbone_of(metadata: &BTreeMap<String, String>) -> Option<BackboneConfig> {
         arch: metadata.get("arch")?.parse().ok()?,
         width: metadata.get("width")?.parse().ok()?,
         stem: metadata.get("stem")?.parse().ok()?,
+        // Written where it is true.
+        sobel: metadata.get("sobel").is_some_and(|sobel| sobel == "true"),
     })
 }
 
@@ -94,8 +96,9 @@ impl Guess {
         };
         let depths = [1, 2, 3, 4].map(depth);
         let expansion = if shapes.contains_key("layer1.0.conv3.weight") { 4 } else { 1 };
-        let arch =
-            Architecture::ALL.into_iter().find(|arch| arch.depths() == depths && arch.expansion() == expansion)?;
+        let arch = Architecture::ALL
+            .into_iter()
+            .find(|arch| arch.depths() == Some(depths) && arch.expansion() == expansion)?;
         let stem = match kernel {
             7 => Some(Stem::Imagenet),
             3 => None,
