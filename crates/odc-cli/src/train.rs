@@ -61,6 +61,9 @@ fn begin(recipe: Recipe, folder: &Path) -> anyhow::Result<Run> {
         stages.show(stage);
     })?;
     drop(stages);
+    if let Some(report) = run.init_report() {
+        screen::say(&format!("The weights to start from: {report}"));
+    }
     if let Some(left_out) = left_out(folder) {
         screen::say(&format!("{left_out}; training goes on with the others."));
     }

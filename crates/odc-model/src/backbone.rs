@@ -120,15 +120,12 @@ impl Backbone {
                 images.dtype()
             );
         }
-        if let (Body::AlexNet(_), [_, height, width, _]) = (&self.body, images.dims()) {
-            let (side, least) = (*height.min(width), self.config.stem.alexnet_side());
-            if side < least {
-                bail!(
-                    "alexnet with stem {} takes images of at least {least} pixels; these have {side}. Use larger images or \
-                     another stem",
-                    self.config.stem
-                );
-            }
+        let (side, least) = (images.dims()[1].min(images.dims()[2]), self.config.least_side());
+        if side < least {
+            bail!(
+                "{} takes images of at least {least} pixels; these have {side}. Use larger images or another stem",
+                self.config
+            );
         }
         match &self.sobel {
             Some(sobel) => sobel.forward(images),

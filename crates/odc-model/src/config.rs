@@ -109,15 +109,6 @@ impl Stem {
             Self::Small => "small",
         }
     }
-
-    /// The least side of an image that leaves AlexNet's third pool a pixel: its first convolution must give 15.
-    pub(crate) const fn alexnet_side(self) -> usize {
-        match self {
-            Self::Imagenet => 63,
-            Self::Cifar => 15,
-            Self::Small => 29,
-        }
-    }
 }
 
 impl BackboneConfig {
@@ -126,6 +117,16 @@ impl BackboneConfig {
         match self.arch {
             Architecture::AlexNet => 64 * self.width,
             arch => 8 * self.width * arch.expansion(),
+        }
+    }
+
+    /// The least height and width of an image: AlexNet's third pool must be left a pixel.
+    pub const fn least_side(&self) -> usize {
+        match (self.arch, self.stem) {
+            (Architecture::AlexNet, Stem::Imagenet) => 63,
+            (Architecture::AlexNet, Stem::Small) => 29,
+            (Architecture::AlexNet, Stem::Cifar) => 15,
+            _ => 1,
         }
     }
 

@@ -62,18 +62,67 @@ fn alexnet_s_stages_follow_its_convolutions_and_its_vector_has_one_length_for_ev
 }
 
 #[test]
-fn parameter_counts_are_torchvision_s() -> Result<()> {
+fn alexnet_s_dropout_is_that_of_its_plain_twin_and_evaluation_has_none() -> Result<()> {
+    let network = Backbone::new(&tiny(Architecture::AlexNet, Stem::Cifar), 3, &DEVICE)?;
+    let input = images(3, 23)?;
+    // The last map in training: batch norm of these images.
+    let map = odc_ops::max_pool2d(&network.stages(&input, Mode::Train)?[4], 3, 2, 0)?;
+    let mask = |place: &str, length: usize, seed: u64| -> Result<Tensor> {
+        let ones = Tensor::ones((3, length), candle_core::DType::F32, &DEVICE)?;
+        odc_ops::dropout(&ones, 0.5, odc_ops::random::key(seed, place, 0))
+    };
+    let layer = |name: &str, x: &Tensor| -> Result<Tensor> {
+        let var = |part: &str| {
+            let entry = network.params().get(&format!("classifier.{name}.{part}"));
+            entry.and_then(|entry| entry.trainable()).expect("a parameter").clone()
+        };
+        odc_ops::relu(&odc_ops::linear(x, &var("weight"), Some(&var("bias")))?)
+    };
+    let twin = |seed: u64| -> Result<Vec<f32>> {
+        let flat = (odc_ops::adaptive_average_rows(&map, 6)? * mask("classifier.0", 576, seed)?)?;
+        let hidden = (layer("1", &flat)? * mask("classifier.3", 256, seed)?)?;
+        values(&layer("4", &hidden)?)
+    };
+    let trained = |dropout| values(&network.forward(&input, Mode::Train, dropout)?);
+    assert_eq!(trained(Dropout::Seed(9))?, twin(9)?);
+    assert_ne!(trained(Dropout::Seed(9))?, trained(Dropout::Seed(10))?);
+    assert_ne!(trained(Dropout::Seed(9))?, trained(Dropout::Off)?);
+    let evaluated = |dropout| values(&network.forward(&input, Mode::Eval, dropout)?);
+    assert_eq!(evaluated(Dropout::Seed(9))?, evaluated(Dropout::Off)?);
+    Ok(())
+}
+
+#[test]
+fn sobel_s_filters_are_saved_and_never_trained() -> Result<()> {
+    let config = BackboneConfig { sobel: true, ..tiny(Architecture::AlexNet, Stem::Cifar) };
+    let network = Network::new(&config, &TINY_NECK, 5, 0, &DEVICE)?;
+    let names = network.backbone.params().names().filter(|name| name.starts_with("sobel.")).collect::<Vec<_>>();
+    assert_eq!(names, ["sobel.0.weight", "sobel.0.bias", "sobel.1.weight", "sobel.1.bias"]);
+    for name in names {
+        assert!(network.backbone.params().get(name).expect("an entry").trainable().is_none(), "{name}");
+    }
+    let features = network.features(&images(4, 23)?, Mode::Train, Dropout::Seed(1))?;
+    let gradients = odc_ops::backward(&features.sqr()?.sum_all()?)?;
+    for parameter in network.backbone.params().trainable() {
+        assert!(gradients.get(&parameter).is_some(), "every trained parameter has a gradient");
+    }
+    Ok(())
+}
+
+#[test]
+fn parameter_counts_are_those_of_torchvision_and_deepcluster() -> Result<()> {
     // torchvision's counts without fc.
     for (arch, count) in [
         (Architecture::ResNet18, 11_176_512),
         (Architecture::ResNet34, 21_284_672),
         (Architecture::ResNet50, 23_508_032),
-        // DeepCluster's AlexNet with batch norm, its classifier without top_layer.
-        (Architecture::AlexNet, 58_284_096),
     ] {
         let config = BackboneConfig { arch, ..BackboneConfig::default() };
         assert_eq!(Backbone::new(&config, 0, &DEVICE)?.params().parameter_count(), count, "{arch}");
     }
+    // A quarter of DeepCluster's widths, its classifier without top_layer: convolutions, batch norms, linear layers.
+    let config = BackboneConfig { arch: Architecture::AlexNet, width: 16, ..BackboneConfig::default() };
+    assert_eq!(Backbone::new(&config, 0, &DEVICE)?.params().parameter_count(), 5_092_848);
     Ok(())
 }
 

@@ -138,8 +138,12 @@ pub struct ModelTable {
     pub stem: Option<Stem>,
     /// Whether the network sees Sobel's edges of the grey image in place of colours.
     pub sobel: bool,
-    /// Weights to start from (safetensors, torchvision's names); empty starts at random.
+    /// Weights to start from, as safetensors or PyTorch's file, of this program or another; empty starts at random.
     pub init_from: String,
+    /// The least share of the backbone's tensors that `init_from` must hold.
+    pub init_share: f64,
+    /// Whether the network of `init_from` sees blue, green, red.
+    pub init_bgr: bool,
     /// Width of the neck's hidden layer.
     pub hidden: usize,
     /// Dimension d of the features that are clustered.
@@ -171,6 +175,8 @@ impl Default for ModelTable {
             stem: None,
             sobel: false,
             init_from: String::new(),
+            init_share: 1.0,
+            init_bgr: false,
             hidden: 512,
             dim: 256,
             dropout: 0.5,
@@ -488,7 +494,15 @@ impl Recipe {
                 return refuse(format!("{setting} = {value} must lie between {least} and {most}"));
             }
         }
+        let (side, backbone) = (self.data.resolved_side(), self.model.backbone());
+        if side < backbone.least_side() {
+            return refuse(format!(
+                "data.side = {side} is too small for the network, {backbone}: it takes {} pixels or more",
+                backbone.least_side()
+            ));
+        }
         let bounded = [
+            ("model.init_share", self.model.init_share, 0.0, 1.0),
             ("model.dropout", f64::from(self.model.dropout), 0.0, 0.999),
             ("model.neck_batch_norm_momentum", self.model.neck_batch_norm_momentum, 0.0, 1.0),
             ("memory.momentum", f64::from(self.memory.momentum), 1e-6, 1.0),
