@@ -189,7 +189,8 @@ pub(crate) struct EvalKnnArguments {
 
 /// Write the features of images as .npy or parquet, with their names.
 ///
-/// The features are the backbone's, after its average pool, from the plain view of every image.
+/// The features are the backbone's, after its average pool (AlexNet: its second fully connected layer), from the plain view
+/// of every image.
 #[derive(Args)]
 #[command(after_help = EXTRACT_EXAMPLES)]
 pub(crate) struct ExtractArguments {

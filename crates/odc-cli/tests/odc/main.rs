@@ -3,5 +3,6 @@
 mod support;
 
 mod stopped_runs;
+mod weights;
 mod whole_run;
 mod wrong_input;

@@ -137,7 +137,9 @@ impl WeightFile {
     /// Where candle does not know the type of its numbers.
     pub(super) fn load(&self, tensor: &StoredTensor) -> Result<Tensor> {
         let StoredTensor { name, kind, number_size, shape, .. } = tensor;
-        let Some(dtype) = tensor.dtype else { bail!("{name}: {kind} is no type of weights") };
+        let Some(dtype) = tensor.dtype else {
+            return Err(Error::Msg(format!("{name} is of type {kind}, which weights are not made of")));
+        };
         let storage = self.bytes.get(tensor.storage.clone()).unwrap_or_default();
         if tensor.strides == contiguous(shape) {
             let count = shape.iter().product::<usize>();

@@ -3,11 +3,13 @@
 //! Nobody has to say which program wrote a file. Of all prefixes and ways of naming, that one is taken under which most of the
 //! network's names are found; where a file holds two networks alike, the one that is meant for downstream tasks.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::refuse;
 use candle_core::Result;
+
+use super::refuse;
 
 /// Under which prefix and by which words a file names the network.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +55,8 @@ const PROGRAMS: [(&str, &str); 11] = [
 ];
 
 /// Parts of the prefix of a copy that trails behind, or that its method does not hand on.
+///
+/// Of other copies the one called `backbone.` is taken: mmselfsup saves one network as `backbone.` and `encoder_q.0.`.
 const SECOND_CHOICE: [&str; 5] = ["encoder_k.", "momentum", "student.", "target_net.", "ema"];
 
 /// What follows a backbone in the methods that these files come from: classifiers, projections, queues.
@@ -91,7 +95,7 @@ impl Naming {
                 }
             }
         }
-        let order = |naming: &Self, count: usize| (std::cmp::Reverse(count), naming.is_second_choice());
+        let order = |naming: &Self, count: usize| (Reverse(count), naming.choice());
         let mut ranked = found.into_iter().collect::<Vec<_>>();
         ranked.sort_by_key(|(naming, count)| (order(naming, *count), naming.prefix.clone(), naming.words.rank()));
         let mut ranked = ranked.into_iter();
@@ -119,8 +123,13 @@ impl Naming {
         }
     }
 
-    fn is_second_choice(&self) -> bool {
-        SECOND_CHOICE.iter().any(|mark| self.prefix.contains(mark))
+    /// 0 before 1 before 2, where two hold equally many names.
+    fn choice(&self) -> u8 {
+        match self.prefix.as_str() {
+            prefix if SECOND_CHOICE.iter().any(|mark| prefix.contains(mark)) => 2,
+            prefix if prefix.contains("backbone.") => 0,
+            _ => 1,
+        }
     }
 }
 
@@ -190,6 +199,7 @@ mod tests {
             (["student.module.backbone.", "teacher.backbone."], "teacher.backbone."),
             (["state_dict.backbone.", "state_dict.momentum_backbone."], "state_dict.backbone."),
             (["online_net.0.", "target_net.0."], "online_net.0."),
+            (["backbone.", "encoder_q.0."], "backbone."),
         ] {
             assert_eq!(recognised(&behind(&prefixes))?.expect("a naming").prefix, taken);
         }
