@@ -41,7 +41,7 @@ pub(crate) enum Command {
 ///
 /// The run folder gets recipe.toml (all settings), log.jsonl and tensorboard/
 /// (the numbers of the progress bar), checkpoints/, and at the end
-/// backbone.safetensors (torchvision's names), clusters.csv and summary.json.
+/// backbone.safetensors (torchvision's names; AlexNet: DeepCluster's), clusters.csv and summary.json.
 ///
 /// Ctrl-C finishes the iteration, saves a checkpoint and says how to go on; a
 /// second Ctrl-C quits at once.

@@ -200,7 +200,7 @@ fn report(folder: &Path, summary: &Summary, json: bool) -> anyhow::Result<()> {
     let skipped = left_out(folder).map(|left_out| format!(" ({left_out})")).unwrap_or_default();
     print(&format!(
         "\nLearned from {} in {}, {} into {}{skipped}.\n\n{}\n{}\nThe run: {}\n  backbone.safetensors  the network, with \
-         torchvision's names\n  clusters.csv          the cluster of every image\n  log.jsonl, tensorboard/, summary.json, \
+         PyTorch's names\n  clusters.csv          the cluster of every image\n  log.jsonl, tensorboard/, summary.json, \
          recipe.toml, checkpoints/\n\nNext: {}\n",
         count(summary.n_samples, "image"),
         duration(summary.seconds),

@@ -9,6 +9,9 @@ use std::collections::HashMap;
 /// The number of an object.
 pub(super) type Id = usize;
 
+/// No weights have more axes.
+const MOST_AXES: usize = 8;
+
 /// What a pickle puts together.
 #[derive(Clone, Debug)]
 pub(super) enum Object {
@@ -205,7 +208,10 @@ impl Machine<'_> {
             }
             b'R' | 0x81 => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
-                let result = self.result(function, arguments);
+                let result = match self.python_2_pairs(function, arguments) {
+                    Some(list) => self.ordered(list),
+                    None => self.result(function, arguments),
+                };
                 self.push(result)
             }
             0x92 => {
@@ -251,12 +257,15 @@ impl Machine<'_> {
             return Object::Opaque;
         };
         match name.as_str() {
-            "collections.OrderedDict" | "collections.defaultdict" => self.ordered(arguments.first()),
+            "collections.OrderedDict" | "collections.defaultdict" => Object::Dict(Vec::new()),
             "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor" => {
                 self.tensor(arguments).map_or(Object::Opaque, Object::Tensor)
             }
             "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state" => {
-                arguments.first().and_then(|data| self.objects.get(*data)).cloned().unwrap_or(Object::Opaque)
+                match arguments.first().and_then(|data| self.objects.get(*data)) {
+                    Some(Object::Tensor(data)) => Object::Tensor(data.clone()),
+                    _ => Object::Opaque,
+                }
             }
             "torch._tensor._rebuild_from_type_v2" => match arguments.as_slice() {
                 // The inner call is one for a tensor or parameter, whose arguments hold no such call again.
@@ -272,10 +281,22 @@ impl Machine<'_> {
         }
     }
 
-    /// An ordered dictionary; Python 2 gives its pairs as an argument.
-    fn ordered(&self, argument: Option<&Id>) -> Object {
-        let Some(Object::List(items)) = argument.and_then(|id| self.objects.get(*id)) else {
-            return Object::Dict(Vec::new());
+    /// The list of pairs that Python 2 makes an ordered dictionary of.
+    fn python_2_pairs(&self, function: Id, arguments: Id) -> Option<Id> {
+        let (Object::Name(name), Object::Tuple(arguments)) =
+            (self.objects.get(function)?, self.objects.get(arguments)?)
+        else {
+            return None;
+        };
+        let is_list = |id: &&Id| matches!(self.objects.get(**id), Some(Object::List(_)));
+        arguments.first().filter(is_list).filter(|_| name == "collections.OrderedDict").copied()
+    }
+
+    /// The list's pairs move: a hostile pickle that gives one long list again and again fills no memory.
+    fn ordered(&mut self, list: Id) -> Object {
+        let items = match self.objects.get_mut(list) {
+            Some(Object::List(items)) => std::mem::take(items),
+            _ => Vec::new(),
         };
         let pair = |id: &Id| match self.objects.get(*id) {
             Some(Object::List(pair) | Object::Tuple(pair)) => <[Id; 2]>::try_from(pair.as_slice()).ok(),
@@ -293,7 +314,9 @@ impl Machine<'_> {
             _ => None,
         };
         let lengths = |id: &Id| match self.objects.get(*id) {
-            Some(Object::Tuple(items) | Object::List(items)) => items.iter().map(length).collect::<Option<Vec<_>>>(),
+            Some(Object::Tuple(items) | Object::List(items)) if items.len() <= MOST_AXES => {
+                items.iter().map(length).collect::<Option<Vec<_>>>()
+            }
             _ => None,
         };
         let (shape, strides) = (lengths(shape)?, lengths(strides)?);
@@ -428,4 +451,78 @@ fn storage(objects: &[Object], description: Id) -> Option<(&str, &str)> {
     let [_, class, key, ..] = description.as_slice() else { return None };
     let Object::Name(class) = objects.get(*class)? else { return None };
     Some((class.rsplit('.').next()?, text_of(objects, *key)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pickle as text, to look at.
+    fn told(pickle: &Pickle, id: Id) -> String {
+        let all = |ids: &[Id]| ids.iter().map(|id| told(pickle, *id)).collect::<Vec<_>>().join(" ");
+        match pickle.object(id) {
+            Object::Int(value) => value.to_string(),
+            Object::Text(text) | Object::Name(text) => text.clone(),
+            Object::Tuple(items) => format!("({})", all(items)),
+            Object::List(items) => format!("[{}]", all(items)),
+            Object::Dict(pairs) => {
+                let pairs =
+                    pairs.iter().map(|(key, value)| format!("{}: {}", told(pickle, *key), told(pickle, *value)));
+                format!("{{{}}}", pairs.collect::<Vec<_>>().join(" "))
+            }
+            Object::Persistent(id) => format!("outside {}", told(pickle, *id)),
+            Object::Tensor(tensor) => format!("{:?}", tensor.shape),
+            Object::Opaque => "?".to_owned(),
+        }
+    }
+
+    fn read(bytes: &[u8]) -> String {
+        let pickle = Pickle::read(bytes).expect("a pickle");
+        assert_eq!(pickle.end, bytes.len());
+        told(&pickle, pickle.root())
+    }
+
+    #[test]
+    fn one_object_in_every_protocol() {
+        // Python: pickle.dumps({"a": -5, "b": (1, 300, 70000, 2**40), "c": ["x"]}, protocol)
+        for bytes in [
+            &b"(dp0\nVa\np1\nI-5\nsVb\np2\n(I1\nI300\nI70000\nL1099511627776L\ntp3\nsVc\np4\n(lp5\nVx\np6\nas."[..],
+            b"}q\x00(X\x01\x00\x00\x00aq\x01J\xfb\xff\xff\xffX\x01\x00\x00\x00bq\x02(K\x01M,\x01Jp\x11\x01\x00L1099511627776L\ntq\x03\
+              X\x01\x00\x00\x00cq\x04]q\x05X\x01\x00\x00\x00xq\x06au.",
+            b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01J\xfb\xff\xff\xffX\x01\x00\x00\x00bq\x02(K\x01M,\x01Jp\x11\x01\x00\
+              \x8a\x06\x00\x00\x00\x00\x00\x01tq\x03X\x01\x00\x00\x00cq\x04]q\x05X\x01\x00\x00\x00xq\x06au.",
+            b"\x80\x04\x952\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x01a\x94J\xfb\xff\xff\xff\x8c\x01b\x94(K\x01M,\x01Jp\x11\x01\x00\
+              \x8a\x06\x00\x00\x00\x00\x00\x01t\x94\x8c\x01c\x94]\x94\x8c\x01x\x94au.",
+        ] {
+            assert_eq!(read(bytes), "{a: -5 b: (1 300 70000 1099511627776) c: [x]}");
+        }
+    }
+
+    #[test]
+    fn an_ordered_dictionary_of_python_2_and_a_command() {
+        assert_eq!(read(b"\x80\x02ccollections\nOrderedDict\n](](U\x01aK\x05e](U\x01bK\x06ee\x85R."), "{a: 5 b: 6}");
+        assert_eq!(read(b"cos\nsystem\n(S'ls'\ntR."), "?");
+        assert_eq!(read(b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02ls\x85R."), "?");
+    }
+
+    #[test]
+    fn deep_and_circular_pickles_are_harmless_and_broken_ones_are_errors() {
+        let deep = [&b")"[..], &b"\x85".repeat(1_000_000), b"."].concat();
+        assert!(Pickle::read(&deep).is_ok());
+        // A list that holds itself.
+        let circular = Pickle::read(b"]q\x00h\x00a.").expect("a pickle");
+        assert!(matches!(circular.object(circular.root()), Object::List(items) if items == &[circular.root()]));
+        for broken in [
+            &b""[..],
+            b"(",
+            b".",
+            b"t.",
+            b"h\x05.",
+            b"X\xff\xff\xff\x7fa.",
+            b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"\xf0.",
+        ] {
+            assert!(Pickle::read(broken).is_err(), "{broken:?}");
+        }
+    }
 }

@@ -44,6 +44,9 @@ type Storages = HashMap<String, Range<usize>>;
 fn of_archive(bytes: &[u8]) -> Result<(Pickle, Storages), String> {
     let broken = |error: &dyn std::fmt::Display| format!("it is a damaged archive ({error}); fetch it again");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken(&error))?;
+    if archive.file_names().flatten().any(|name| name.ends_with("/constants.pkl")) {
+        return Err("it is a TorchScript program; save the network's state_dict() instead".to_owned());
+    }
     let mut entries = HashMap::new();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|error| broken(&error))?;
@@ -62,9 +65,6 @@ fn of_archive(bytes: &[u8]) -> Result<(Pickle, Storages), String> {
     let folder = folder.ok_or("it is a zip archive without data.pkl, not what torch.save writes")?;
     if entries.get(&format!("{folder}byteorder")).is_some_and(|range| data(range) == b"big") {
         return Err("its numbers are big-endian; save it again on another machine".to_owned());
-    }
-    if entries.contains_key(&format!("{folder}constants.pkl")) {
-        return Err("it is a TorchScript program; save the network's state_dict() instead".to_owned());
     }
     let pickle = Pickle::read(data(&entries[&format!("{folder}data.pkl")])).map_err(|error| unreadable(&error))?;
     let prefix = format!("{folder}data/");
