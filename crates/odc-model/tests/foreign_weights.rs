@@ -100,6 +100,18 @@ fn a_file_cut_or_changed_anywhere_is_refused_or_read_and_never_a_panic() -> Resu
 }
 
 #[test]
+fn an_empty_tensor_of_impossible_lengths_is_described() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("empty.safetensors");
+    let header = br#"{"a":{"dtype":"F32","shape":[0,9223372036854775807,16],"data_offsets":[0,0]}}   "#;
+    std::fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header].concat())?;
+    assert_eq!(weights::describe(&path)?.element_count(), 0);
+    let error = load(&path, &LoadOptions::default()).expect_err("no weights").to_string();
+    assert!(error.contains("no tensor of the file fits"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn wrong_shapes_are_refused_with_every_name_and_nothing_changes() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("wrong.safetensors");

@@ -187,13 +187,14 @@ fn parse(bytes: &[u8]) -> std::result::Result<(BTreeMap<String, String>, Vec<Sto
 
 /// Strides of a tensor without gaps.
 fn contiguous(shape: &[usize]) -> Vec<usize> {
-    let mut stride = 1;
+    let mut stride = 1_usize;
     let mut strides = shape
         .iter()
         .rev()
         .map(|length| {
             let own = stride;
-            stride *= length;
+            // An empty tensor may name any lengths.
+            stride = own.saturating_mul(*length);
             own
         })
         .collect::<Vec<_>>();
