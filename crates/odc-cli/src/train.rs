@@ -61,6 +61,9 @@ fn begin(recipe: Recipe, folder: &Path) -> anyhow::Result<Run> {
         stages.show(stage);
     })?;
     drop(stages);
+    if let Some(report) = run.init_report() {
+        screen::say(&format!("The weights to start from: {report}"));
+    }
     if let Some(left_out) = left_out(folder) {
         screen::say(&format!("{left_out}; training goes on with the others."));
     }
@@ -214,7 +217,7 @@ fn report(folder: &Path, summary: &Summary, json: bool) -> anyhow::Result<()> {
     let table = if into.is_empty() { "" } else { "  clusters.csv          the cluster of every image\n" };
     print(&format!(
         "\nLearned from {} in {}, {}{into}{skipped}.\n\n{}\n{}\nThe run: {}\n  backbone.safetensors  the network, with \
-         torchvision's names\n{table}  log.jsonl, tensorboard/, summary.json, \
+         PyTorch's names\n{table}  log.jsonl, tensorboard/, summary.json, \
          recipe.toml, checkpoints/\n\nNext: {}\n",
         count(summary.n_samples, "image"),
         duration(summary.seconds),

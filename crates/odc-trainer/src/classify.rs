@@ -28,7 +28,7 @@ pub(crate) fn step(
     let lr = learner.begin_iteration();
     let n_views = views.labels.len();
     let images = learner.upload(views.pixels, n_views, views.side)?;
-    let features = network.backbone.forward(&images, Mode::Train)?;
+    let features = network.backbone.forward(&images, Mode::Train, learner.dropout())?;
     let logits = network.head.forward(&features)?;
     let labels = Tensor::from_vec(views.labels, n_views, &learner.device)?;
     let loss = odc_ops::weighted_cross_entropy(&logits, &labels, loss_weights)?;

@@ -1,7 +1,7 @@
 //! The conductors behind one door: what a run needs of each, whatever its method.
 
 use odc_data::Batch;
-use odc_model::{Params, ResNet};
+use odc_model::{Backbone, Params};
 
 use crate::learner::Learner;
 use crate::{DeepCluster, Recipe, Rotation, StepOutcome, Trainer, TrainerError};
@@ -30,7 +30,7 @@ impl Conductor {
     }
 
     /// What is learned.
-    pub fn backbone(&self) -> &ResNet {
+    pub fn backbone(&self) -> &Backbone {
         match self {
             Self::Odc(trainer) => &trainer.network.backbone,
             Self::DeepCluster(deep_cluster) => &deep_cluster.network.backbone,

@@ -1,8 +1,7 @@
 //! The network that a run begins with, and the random one whose numbers a checkpoint replaces.
 
-use std::path::Path;
-
 use candle_core::Device;
+use odc_model::weights::{self, LoadOptions, LoadReport};
 use odc_model::{Classifier, Network};
 use odc_ops::ConvolutionMethod;
 
@@ -18,8 +17,8 @@ pub(crate) enum FirstNetwork {
 }
 
 impl FirstNetwork {
-    /// At random, or its backbone from `model.init_from`.
-    pub(crate) fn new(recipe: &Recipe) -> Result<Self, TrainerError> {
+    /// At random, or its backbone from `model.init_from`; what was found in that file.
+    pub(crate) fn new(recipe: &Recipe) -> Result<(Self, Option<LoadReport>), TrainerError> {
         let network = match recipe.method {
             Method::Odc => Self::Odc(Box::new(random_network(recipe)?)),
             Method::DeepCluster => Self::DeepCluster(random_classifier(recipe)?),
@@ -29,10 +28,13 @@ impl FirstNetwork {
             Self::Odc(network) => &network.backbone,
             Self::DeepCluster(network) | Self::Rotation(network) => &network.backbone,
         };
-        if !recipe.model.init_from.is_empty() {
-            odc_model::weights::load_strict(backbone.params(), Path::new(&recipe.model.init_from))?;
+        let model = &recipe.model;
+        if model.init_from.is_empty() {
+            return Ok((network, None));
         }
-        Ok(network)
+        let options = LoadOptions { share: model.init_share, bgr: model.init_bgr };
+        let report = weights::load_reported(backbone.params(), &model.init_from, &options)?;
+        Ok((network, Some(report)))
     }
 }
 

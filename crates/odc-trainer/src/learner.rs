@@ -1,6 +1,7 @@
 //! What every conductor moves: the parameters of its network by SGD, on the recipe's schedule.
 
 use candle_core::{Device, Tensor, Var};
+use odc_model::Dropout;
 use odc_ops::{MultiStep, ParameterGroup, Sgd};
 
 use crate::{Recipe, TrainerError};
@@ -46,6 +47,11 @@ impl Learner {
         let lr = self.schedule.at(self.iteration);
         self.sgd.set_learning_rate(lr);
         lr
+    }
+
+    /// Masks drawn from (seed, iteration).
+    pub(crate) fn dropout(&self) -> Dropout<'static> {
+        Dropout::Seed(odc_ops::random::key(self.seed, "dropout", self.iteration))
     }
 
     /// Backward pass and SGD.

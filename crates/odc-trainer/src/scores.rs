@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use odc_data::{Dataset, Subset};
 use odc_eval::{ClusteringScore, FIFTHS, Features, KnnClassifier, normalized_mutual_information};
-use odc_model::ResNet;
+use odc_model::Backbone;
 use serde::{Deserialize, Serialize};
 
 use crate::{Recipe, TrainerError, start};
@@ -23,7 +23,7 @@ pub struct Scores {
 /// kNN of the backbone's features on a spread of the images, and NMI of all pseudo-labels.
 pub(crate) fn score(
     recipe: &Recipe,
-    backbone: &ResNet,
+    backbone: &Backbone,
     dataset: &Arc<dyn Dataset>,
     labels: Option<&[u32]>,
 ) -> Result<Scores, TrainerError> {

@@ -69,7 +69,9 @@ pub(crate) fn extract_features(
     }
     let mut forward = |images: &Tensor| match &network {
         FirstNetwork::Odc(network) => network.features(images, Mode::Eval, Dropout::Off),
-        FirstNetwork::DeepCluster(network) => odc_ops::in_pool(|| network.backbone.forward(images, Mode::Eval)),
+        FirstNetwork::DeepCluster(network) => {
+            odc_ops::in_pool(|| network.backbone.forward(images, Mode::Eval, Dropout::Off))
+        }
         // Only whether they can be decoded is asked.
         FirstNetwork::Rotation(_) => Tensor::zeros((images.dims()[0], 1), DType::F32, images.device()),
     };

@@ -53,8 +53,8 @@ impl Trainer {
     /// # Errors
     /// From candle or the memory; see [`Trainer::step_with_dropout`].
     pub fn step(&mut self, batch: &Batch) -> Result<StepOutcome, TrainerError> {
-        let seed = odc_ops::random::key(self.learner.seed, "dropout", self.learner.iteration);
-        odc_ops::in_pool(|| self.step_with_dropout(batch, Dropout::Seed(seed)))
+        let dropout = self.learner.dropout();
+        odc_ops::in_pool(|| self.step_with_dropout(batch, dropout))
     }
 
     /// One iteration with the dropout given: steps 1 to 6 of docs/ALGORITHM.md.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, View};
 use odc_eval::{ClusteringScore, ExtractionConfig};
-use odc_model::{Classifier, Mode};
+use odc_model::{Classifier, Dropout, Mode};
 use odc_ops::{ParameterGroup, Sgd};
 use odc_trainer::{ClusteringLine, Conductor, DeepCluster, LogEvent, Recipe, Run, checkpoints, read_events, read_log};
 
@@ -225,7 +225,7 @@ impl Twin {
             mean: data.mean,
             std: data.std,
         };
-        let mut forward = |images: &Tensor| self.network.backbone.forward(images, Mode::Eval);
+        let mut forward = |images: &Tensor| self.network.backbone.forward(images, Mode::Eval, Dropout::Off);
         let features = odc_eval::extract_with(&mut forward, &self.dataset, &config, &mut |_, _| ()).expect("features");
         let whitening = odc_kmeans::Whitening::fit(&features.values, 32, 10).expect("rows");
         let mut rows = whitening.apply(&features.values).expect("rows");
@@ -264,7 +264,7 @@ impl Twin {
         let n = batch.indices.len();
         let pixels = Tensor::from_slice(&batch.pixels, (n, 16, 16, 3), &Device::Cpu).expect("pixels");
         let images = odc_ops::normalize_pixels(&pixels, self.recipe.data.mean, self.recipe.data.std).expect("images");
-        let features = self.network.backbone.forward(&images, Mode::Train).expect("features");
+        let features = self.network.backbone.forward(&images, Mode::Train, Dropout::Off).expect("features");
         let logits = self.network.head.forward(&features).expect("logits");
         let labels: Vec<u32> = batch.indices.iter().map(|image| self.labels[*image as usize]).collect();
         let weights: Vec<f32> = labels.iter().map(|label| self.weights[*label as usize]).collect();

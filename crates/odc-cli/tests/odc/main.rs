@@ -4,5 +4,6 @@ mod support;
 
 mod methods;
 mod stopped_runs;
+mod weights;
 mod whole_run;
 mod wrong_input;

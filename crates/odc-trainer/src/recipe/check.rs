@@ -51,7 +51,15 @@ impl Recipe {
                 return refuse(format!("{setting} = {value} must lie between {least} and {most}"));
             }
         }
+        let (side, backbone) = (self.data.resolved_side(), self.model.backbone());
+        if side < backbone.least_side() {
+            return refuse(format!(
+                "data.side = {side} is too small for the network, {backbone}: it takes {} pixels or more",
+                backbone.least_side()
+            ));
+        }
         let bounded = [
+            ("model.init_share", self.model.init_share, 0.0, 1.0),
             ("model.dropout", f64::from(self.model.dropout), 0.0, 0.999),
             ("model.neck_batch_norm_momentum", self.model.neck_batch_norm_momentum, 0.0, 1.0),
             ("memory.momentum", f64::from(self.memory.momentum), 1e-6, 1.0),

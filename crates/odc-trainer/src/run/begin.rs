@@ -48,7 +48,7 @@ impl Run {
         let dataset = odc_data::open(&recipe.data.source())?;
         recipe.resolve(dataset.as_ref());
         recipe.check(dataset.len())?;
-        let network = FirstNetwork::new(&recipe)?;
+        let (network, init_report) = FirstNetwork::new(&recipe)?;
         // The folders that are not there yet, innermost first.
         let new_folders: Vec<&Path> =
             folder.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
@@ -65,7 +65,7 @@ impl Run {
                 let _ = std::fs::remove_dir(new);
             }
         }
-        run
+        run.map(|run| Self { init_report, ..run })
     }
 
     fn begin(
@@ -122,8 +122,8 @@ impl Run {
         let Some(checkpoint) = checkpoint::newest_readable(folder)? else {
             let recipe = crate::read_recipe(&stored, &[])?;
             let dataset = odc_data::open(&recipe.data.source())?;
-            let network = FirstNetwork::new(&recipe)?;
-            return Self::begin(recipe, folder, &dataset, network, progress);
+            let (network, init_report) = FirstNetwork::new(&recipe)?;
+            return Ok(Self { init_report, ..Self::begin(recipe, folder, &dataset, network, progress)? });
         };
         let state = checkpoint.run.clone();
         let dataset = odc_data::open(&state.recipe.data.source())?;
@@ -153,6 +153,7 @@ impl Run {
             loader: None,
             window: Window::new(),
             health: Health::default(),
+            init_report: None,
             not_finite_in_a_row: 0,
             started: Instant::now(),
         }

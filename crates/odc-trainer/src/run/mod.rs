@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, Skipped, View};
+use odc_model::weights::LoadReport;
 
 use crate::checkpoint::{self, Checkpoint, RunState};
 use crate::health::Health;
@@ -29,6 +30,7 @@ pub struct Run {
     log: Log,
     window: Window,
     health: Health,
+    init_report: Option<LoadReport>,
     not_finite_in_a_row: u32,
     started: Instant,
     last_checkpoint: u64,
@@ -72,6 +74,11 @@ impl Run {
     /// What the features were worth before training.
     pub fn before(&self) -> &Scores {
         &self.state.before
+    }
+
+    /// What was found in the weights that the run began with, if it just did and there were any.
+    pub fn init_report(&self) -> Option<&LoadReport> {
+        self.init_report.as_ref()
     }
 
     /// Iterations an epoch.
