@@ -23,7 +23,9 @@ fn main() -> ExitCode {
 fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let command = arguments.first().map(|command| command.to_string_lossy().into_owned()).unwrap_or_default();
     match command.as_str() {
-        "train" | "eval-linear" | "eval-knn" | "extract" | "assign" | "info" => hand_over_to_odc(&arguments),
+        "train" | "eval-linear" | "eval-knn" | "extract" | "assign" | "info" | "compare" | "ablate" => {
+            hand_over_to_odc(&arguments)
+        }
         "ci" => run_to_the_end(Command::new(build::root().join(".ci/run"))),
         "bench" => bench::run(&arguments[1..]),
         "golden" => say(GOLDEN),
@@ -45,6 +47,8 @@ Learn image features without labels (each runs the program `odc`, built in relea
   extract      write the features of images as .npy or parquet
   assign       write the cluster of every image as CSV
   info         what is in a run folder or a weight file
+  compare      train by several methods, and one page that shows them side by side
+  ablate       change one setting at a time, and one table of what each change does
 
 For developers:
   ci           what every change must pass: formatting, lints, all tests

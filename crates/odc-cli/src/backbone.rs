@@ -28,6 +28,8 @@ enum Origin {
     Run(PathBuf),
     Weights { file: PathBuf, options: LoadOptions },
     Random { seed: u64 },
+    /// Random weights in the place of a run's.
+    Untrained { seed: u64 },
 }
 
 /// A network in memory.
@@ -117,6 +119,16 @@ impl Subject {
         Ok(Self { recipe, origin: Origin::Run(folder.to_owned()), device, workers: machine.workers() })
     }
 
+    /// The network of a recipe with random weights: that which a run from random weights begins with.
+    ///
+    /// # Errors
+    /// Where there is no such device.
+    pub(crate) fn untrained(recipe: Recipe, machine: &MachineArguments) -> anyhow::Result<Self> {
+        let device = machine.prepare()?;
+        let origin = Origin::Untrained { seed: recipe.seed };
+        Ok(Self { recipe, origin, device, workers: machine.workers() })
+    }
+
     /// Its recipe: what it is and how it sees images.
     pub(crate) fn recipe(&self) -> &Recipe {
         &self.recipe
@@ -130,7 +142,7 @@ impl Subject {
         let own = self.recipe.data.source();
         match (path, &self.origin) {
             (Some(path), _) => Ok(columns.source(path, &own)),
-            (None, Origin::Run(_)) => Ok(Source {
+            (None, Origin::Run(_) | Origin::Untrained { .. }) => Ok(Source {
                 image_column: columns.image_column.clone().unwrap_or(own.image_column),
                 label_column: columns.label_column.clone().unwrap_or(own.label_column),
                 ..own
@@ -150,7 +162,9 @@ impl Subject {
         match &self.origin {
             Origin::Run(folder) => format!("{backbone}, of the run {}", folder.display()),
             Origin::Weights { file, .. } => format!("{backbone}, from {}", file.display()),
-            Origin::Random { seed } => format!("{backbone}, random weights of seed {seed}"),
+            Origin::Random { seed } | Origin::Untrained { seed } => {
+                format!("{backbone}, random weights of seed {seed}")
+            }
         }
     }
 
@@ -169,7 +183,9 @@ impl Subject {
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
         let backbone = |seed| Backbone::new(&self.recipe.model.backbone(), seed, &self.device);
         match &self.origin {
-            Origin::Random { .. } => Ok(Loaded::Backbone(Box::new(backbone(self.recipe.network_seed())?))),
+            Origin::Random { .. } | Origin::Untrained { .. } => {
+                Ok(Loaded::Backbone(Box::new(backbone(self.recipe.network_seed())?)))
+            }
             Origin::Weights { file, options } => {
                 let backbone = backbone(0)?;
                 let report = weights::load_reported(backbone.params(), file, options)?;

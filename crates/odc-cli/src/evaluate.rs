@@ -13,12 +13,12 @@ use crate::output::{Table, count, print, print_json};
 use crate::progress::Task;
 
 /// Features of labelled images to learn from and to test on.
-struct Sets {
+pub(crate) struct Sets {
     subject: Subject,
-    train: Features,
-    test: Features,
+    pub(crate) train: Features,
+    pub(crate) test: Features,
     /// In words: which images.
-    about: String,
+    pub(crate) about: String,
 }
 
 /// Two linear classifiers on the frozen features: the published protocol, and logistic regression.
@@ -95,7 +95,39 @@ impl Sets {
         labelled: &LabelledSets,
         machine: &MachineArguments,
     ) -> anyhow::Result<Self> {
-        let mut subject = backbone.subject(machine)?;
+        Self::of_network(backbone.subject(machine)?, labelled)
+    }
+
+    /// The features of a network.
+    ///
+    /// # Errors
+    /// Where it or the images cannot be read, or there are no labels.
+    pub(crate) fn of_network(subject: Subject, labelled: &LabelledSets) -> anyhow::Result<Self> {
+        let mut loaded = None;
+        Self::of_features(subject, labelled, &mut |subject, dataset, what| {
+            let network = match &mut loaded {
+                Some(network) => network,
+                none => none.insert(subject.load()?),
+            };
+            subject.features(network, dataset, what)
+        })
+    }
+
+    /// Raw pixels in the place of features, from the view that the network gets.
+    ///
+    /// # Errors
+    /// As [`Sets::of_network`].
+    pub(crate) fn of_pixels(subject: Subject, labelled: &LabelledSets) -> anyhow::Result<Self> {
+        Self::of_features(subject, labelled, &mut |subject, dataset, _| {
+            Ok(odc_eval::extract_pixels(dataset, &subject.extraction())?)
+        })
+    }
+
+    fn of_features(
+        mut subject: Subject,
+        labelled: &LabelledSets,
+        extract: &mut dyn FnMut(&Subject, &Arc<dyn Dataset>, &str) -> anyhow::Result<Features>,
+    ) -> anyhow::Result<Self> {
         let source = subject.source(labelled.data.as_deref(), &labelled.columns)?;
         // Both sets are opened before the work begins: a wrong path should not cost minutes.
         let dataset = labelled.columns.open_labelled("--data", &source)?;
@@ -107,9 +139,8 @@ impl Sets {
             test_source.map(|test| Ok::<_, anyhow::Error>((labelled.columns.open_labelled("--test", &test)?, test)));
         let test_set = test_set.transpose()?;
         subject.resolve(dataset.as_ref());
-        let loaded = subject.load()?;
-        let features = |dataset: &Arc<dyn Dataset>, what: &str| -> anyhow::Result<Features> {
-            let features = subject.features(&loaded, dataset, what)?;
+        let mut features = |dataset: &Arc<dyn Dataset>, what: &str| -> anyhow::Result<Features> {
+            let features = extract(&subject, dataset, what)?;
             tell_skipped(&features.skipped);
             Ok(features)
         };

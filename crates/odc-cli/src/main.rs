@@ -3,21 +3,25 @@
 //! What was typed ([`arguments`]) becomes what is meant, the other crates do it, and the outcome is told. Architecture
 //! invariant: no mathematics here.
 
+mod ablate;
 mod arguments;
 mod assign;
 mod backbone;
+mod compare;
 mod evaluate;
 mod extract;
 mod failure;
 mod images;
 mod info;
 mod interrupt;
+mod judge;
 mod machine;
 mod output;
 mod progress;
 mod recipes;
 mod run_folder;
 mod screen;
+mod series;
 mod train;
 mod train_request;
 
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Train(arguments) => return train::run(arguments),
+        Command::Compare(arguments) => return compare::run(arguments),
+        Command::Ablate(arguments) => return ablate::run(arguments),
         Command::EvalLinear(arguments) => evaluate::linear(arguments)?,
         Command::EvalKnn(arguments) => evaluate::knn(arguments)?,
         Command::Extract(arguments) => extract::run(arguments)?,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use odc_trainer::{Recipe, read_recipe};
+use odc_trainer::{Method, Recipe, read_recipe};
 
 use crate::arguments::RecipeArguments;
 use crate::failure::WrongUse;
@@ -34,6 +34,19 @@ impl RecipeArguments {
             (None, None | Some("shapes")) => named("shapes", &settings),
             (None, Some(_)) => Ok(Recipe::from_toml("defaults", "", &settings)?),
         }
+    }
+
+    /// The recipe by another method: the built-in one made for it, such as cifar10-deepcluster beside cifar10, or else the
+    /// same with `method` set.
+    ///
+    /// # Errors
+    /// As [`RecipeArguments::recipe`].
+    pub(crate) fn recipe_by(&self, method: Method) -> anyhow::Result<Recipe> {
+        let name = self.recipe.as_deref().unwrap_or_default();
+        let own = format!("{name}-{method}");
+        let recipe =
+            if BUILT_IN.iter().any(|(built_in, _)| *built_in == own) { Some(own) } else { self.recipe.clone() };
+        Self { recipe, method: Some(method), ..self.clone() }.recipe()
     }
 
     /// `stored` with the settings that were typed.
@@ -110,6 +123,17 @@ mod tests {
         assert_eq!(recipe.data.path, "12 \"x\\y\"");
         assert_eq!(recipe.optimizer.lr, 1.0);
         assert_eq!(recipe.memory.clusters, Some(9));
+    }
+
+    #[test]
+    fn a_method_has_its_own_recipe_where_there_is_one() {
+        let of = |words: &[&str], method| typed(words).recipe_by(method).expect("a recipe");
+        let rotation = of(&["--recipe", "cifar10", "--epochs", "7"], Method::Rotation);
+        assert_eq!((rotation.method, rotation.optimizer.lr, rotation.training.epochs), (Method::Rotation, 0.2, 7));
+        let odc = of(&["--recipe", "cifar10"], Method::Odc);
+        assert_eq!(odc, named("cifar10", &[]).expect("a recipe"));
+        let tiny = of(&["--recipe", "tiny"], Method::DeepCluster);
+        assert_eq!(tiny, Recipe { method: Method::DeepCluster, ..named("tiny", &[]).expect("a recipe") });
     }
 
     #[test]

@@ -75,9 +75,47 @@ fn begin(recipe: Recipe, folder: &Path) -> anyhow::Result<Run> {
     Ok(run)
 }
 
+/// Begins a run, or goes on with that in its folder, until its end; `None` where Ctrl-C came first. A folder that holds
+/// a run must hold that of `recipe`.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn bring_to_the_end(recipe: Recipe, folder: &Path) -> anyhow::Result<Option<Summary>> {
+    interrupt::enter(Phase::Starting);
+    if !run_folder::holds_run(folder) {
+        check_folder(folder)?;
+        return end(&mut begin(recipe, folder)?);
+    }
+    match run_folder::summary(folder)? {
+        Some(summary) => Ok(Some(summary)),
+        None => {
+            let mut stages = Stages::new("before");
+            let mut run = Run::resume(folder, &mut |stage| stages.show(stage))?;
+            drop(stages);
+            end(&mut run)
+        }
+    }
+}
+
 fn to_the_end(mut run: Run, json: bool) -> anyhow::Result<ExitCode> {
+    let folder = run.folder().to_owned();
+    if let Some(summary) = end(&mut run)? {
+        report(&folder, &summary, json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if json {
+        print_json(&json!({
+            "run": folder, "finished": false, "iteration": run.conductor().iteration(),
+            "total_iterations": run.total_iterations(),
+        }))?;
+    }
+    Ok(ExitCode::from(interrupt::STOPPED))
+}
+
+/// Trains until the end and writes what was learned; at Ctrl-C saves, says how to go on, and gives `None`.
+fn end(run: &mut Run) -> anyhow::Result<Option<Summary>> {
     interrupt::enter(Phase::Training);
-    let ended = train(&mut run);
+    let ended = train(run);
     let folder = run.folder().to_owned();
     // What can be mended from outside, such as a full disk, is no reason to begin again.
     let ended = ended.map_err(|error| match error {
@@ -96,19 +134,11 @@ fn to_the_end(mut run: Run, json: bool) -> anyhow::Result<ExitCode> {
             folder.display(),
             go_on(&folder)
         ));
-        if json {
-            print_json(&json!({
-                "run": folder, "finished": false, "iteration": done, "total_iterations": total,
-            }))?;
-        }
-        return Ok(ExitCode::from(interrupt::STOPPED));
+        return Ok(None);
     }
     interrupt::enter(Phase::Finishing);
     let mut stages = Stages::new("after");
-    let summary = run.finish(&mut |stage| stages.show(stage))?;
-    drop(stages);
-    report(&folder, &summary, json)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Some(run.finish(&mut |stage| stages.show(stage))?))
 }
 
 /// Moves the run on; whether it reached its end.

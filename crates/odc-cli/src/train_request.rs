@@ -100,7 +100,7 @@ fn first_free_folder(data: &str) -> PathBuf {
 }
 
 /// The settings of `asked` that `stored` has otherwise. What `asked` leaves open was chosen when the run began.
-fn differences(asked: &Recipe, stored: &Recipe) -> anyhow::Result<Vec<String>> {
+pub(crate) fn differences(asked: &Recipe, stored: &Recipe) -> anyhow::Result<Vec<String>> {
     let (asked, stored) = (leaves(serde_json::to_value(asked)?), leaves(serde_json::to_value(stored)?));
     let differing = asked.iter().filter(|(key, value)| stored.get(*key) != Some(value));
     let there = |key: &String| stored.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
@@ -108,7 +108,7 @@ fn differences(asked: &Recipe, stored: &Recipe) -> anyhow::Result<Vec<String>> {
 }
 
 /// Every value by its dotted name.
-fn leaves(value: Value) -> BTreeMap<String, Value> {
+pub(crate) fn leaves(value: Value) -> BTreeMap<String, Value> {
     let Value::Object(tables) = value else { return BTreeMap::new() };
     let mut found = BTreeMap::new();
     for (name, value) in tables {

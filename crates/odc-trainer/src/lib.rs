@@ -17,6 +17,7 @@ mod first_network;
 mod health;
 mod learner;
 mod log;
+mod log_statistics;
 mod recipe;
 mod rotation;
 mod run;
@@ -33,6 +34,7 @@ pub use conductor::Conductor;
 pub use deep_cluster::{DeepCluster, EpochClustering};
 pub use error::TrainerError;
 pub use log::{ClusteringLine, LogEvent, LogLine, read_events, read_log};
+pub use log_statistics::{EpochSeconds, LossCurve, Spread, epoch_borders, epoch_middles, mean_of_last_epoch, median};
 pub use recipe::{
     Balance, Convolution, DataTable, DeepClusterTable, EvaluationTable, InitialFeatures, KMeansTable, MemoryTable,
     Method, ModelTable, OptimizerTable, Reaction, Recipe, TrainingTable, read_recipe,
