@@ -133,7 +133,7 @@ fn losses(comparison: &Comparison) -> String {
     let each =
         if per_line == 1 { "of each batch".to_owned() } else { format!("averaged over up to {per_line} iterations") };
     format!(
-        "<h2>Loss</h2>\n{}<figure>{}<figcaption>The loss {each}; the first seed of each. Dotted vertical lines: training waits \
+        "<h2>Loss</h2>\n{}<figure>{}<figcaption>The loss {each}; the first seed of each, long lines without dashes. Dotted vertical lines: training waits \
          while all images are clustered anew.</figcaption></figure>\n<figure>{}<figcaption>The same around the middle of the \
          run: two epochs before, two after.</figcaption></figure>\n<p>Levels are not to be compared. Each loss is measured \
          against labels that the method itself made: Deep Clustering's are fixed for an epoch and other ones in the next, so \
@@ -315,10 +315,11 @@ fn settings(comparison: &Comparison) -> String {
         text += "</tr>\n";
     }
     text + &format!(
-        "</table></div>\n<p>{held} A setting in the table may be one that a method does not read: <code>memory.*</code> but for \
-         <code>clusters</code> (and the re-weighting, where Deep Clustering is told to) belongs to Online Deep Clustering, \
-         <code>deepcluster.*</code> to Deep Clustering. Settings that are equal need not suit both methods equally: one learning \
-         rate for both is a choice.</p>\n"
+        "</table></div>\n<p>{held} Online Deep Clustering learns through a neck of two layers that is dropped when \
+         features are judged; the other methods put their classifier on the backbone. A setting in the table may be one that a \
+         method does not read: <code>memory.*</code> but for <code>clusters</code> (and the re-weighting, where Deep \
+         Clustering is told to) belongs to Online Deep Clustering, <code>deepcluster.*</code> to Deep Clustering. Settings \
+         that are equal need not suit all methods equally well.</p>\n"
     )
 }
 

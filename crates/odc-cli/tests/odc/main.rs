@@ -3,6 +3,7 @@
 mod support;
 
 mod methods;
+mod series;
 mod stopped_runs;
 mod weights;
 mod whole_run;
