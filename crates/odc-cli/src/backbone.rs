@@ -26,10 +26,17 @@ pub(crate) struct Subject {
 
 enum Origin {
     Run(PathBuf),
-    Weights { file: PathBuf, options: LoadOptions },
-    Random { seed: u64 },
+    Weights {
+        file: PathBuf,
+        options: LoadOptions,
+    },
+    Random {
+        seed: u64,
+    },
     /// Random weights in the place of a run's.
-    Untrained { seed: u64 },
+    Untrained {
+        seed: u64,
+    },
 }
 
 /// A network in memory.

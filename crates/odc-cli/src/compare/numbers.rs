@@ -191,7 +191,11 @@ impl Comparison {
         let first = &scored[0];
         // The same seed begins with the same network, whatever the method.
         let mut random: BTreeMap<u64, &FeatureScores> = BTreeMap::new();
-        random.extend(scored.iter().filter_map(|run| Some((run.recipe.seed, run.random.as_ref()?))));
+        for run in scored {
+            if let Some(scores) = &run.random {
+                random.entry(run.recipe.seed).or_insert(scores);
+            }
+        }
         Ok(Self {
             made: stamp(),
             data: first.recipe.data.path.clone(),

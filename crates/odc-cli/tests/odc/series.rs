@@ -51,6 +51,19 @@ fn two_methods_on_one_page_with_the_numbers_of_their_logs() {
         std::fs::metadata(here.join("both/odc-0/summary.json")).and_then(|file| file.modified()).expect("a file");
     assert_eq!((before, &numbers["groups"]), (after, &again.json()["groups"]));
 
+    // As a process leaves them that was killed: one before its last iteration, one before its summary.
+    for file in ["odc-0/summary.json", "deepcluster-0/summary.json"] {
+        std::fs::remove_file(here.join("both").join(file)).expect("removes");
+    }
+    std::fs::remove_file(here.join("both/odc-0/checkpoints/iteration-000000016.safetensors")).expect("removes");
+    let mended = odc(&here, &COMPARE).succeeded();
+    assert!(mended.stderr.contains("Run 1 of 2") && !mended.stderr.contains("used as it is"), "{}", mended.stderr);
+    let losses = |numbers: &Value| {
+        let groups = numbers["groups"].as_array().cloned().unwrap_or_default();
+        groups.iter().map(|group| group["runs"][0]["loss"].clone()).collect::<Vec<Value>>()
+    };
+    assert_eq!(losses(&mended.json()), losses(&numbers));
+
     // Runs that are there, without training; and what cannot be compared.
     odc(&here, &["compare", "--runs", "both/odc-0", "both/deepcluster-0", "--out", "page"]).succeeded();
     assert!(here.join("page/compare.html").exists());
