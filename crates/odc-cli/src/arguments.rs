@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use odc_data::PlainView;
 use odc_model::{Architecture, Stem};
+use odc_trainer::Method;
 
-/// Learns image features without labels, by Online Deep Clustering.
+/// Learns image features without labels, by Online Deep Clustering and methods to compare it with.
 ///
 /// A network and a grouping of the images into clusters are learned together: the network is trained to tell the
 /// clusters apart, and every image that it looks at may move to another cluster. No label is needed. What comes out
@@ -41,7 +42,8 @@ pub(crate) enum Command {
 ///
 /// The run folder gets recipe.toml (all settings), log.jsonl and tensorboard/
 /// (the numbers of the progress bar), checkpoints/, and at the end
-/// backbone.safetensors (torchvision's names), clusters.csv and summary.json.
+/// backbone.safetensors (torchvision's names; AlexNet: DeepCluster's),
+/// clusters.csv (of a method with clusters) and summary.json.
 ///
 /// Ctrl-C finishes the iteration, saves a checkpoint and says how to go on; a
 /// second Ctrl-C quits at once.
@@ -77,16 +79,28 @@ pub(crate) struct RecipeArguments {
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
 
-    /// Recipe: a TOML file, or one of the built-in shapes, cifar10, imagenet, tiny
+    /// How to learn: odc (Online Deep Clustering), deepcluster (Deep Clustering: all images clustered anew before each
+    /// epoch) or rotation (rotation prediction) [default: that of the recipe, or odc]
+    #[arg(long)]
+    pub(crate) method: Option<Method>,
+
+    /// Recipe: a TOML file, or one of the built-in shapes, cifar10, cifar10-deepcluster, cifar10-rotation, imagenet, tiny
     ///
     /// [default: shapes without --data; with --data the settings of the published run, fitted to the number and the
     /// size of the images]
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) recipe: Option<String>,
 
-    /// Network: resnet18, resnet34 or resnet50
+    /// Network: resnet18, resnet34, resnet50 or alexnet
     #[arg(long)]
     pub(crate) arch: Option<Architecture>,
+
+    /// Weights to start from, learned by any method: .safetensors, or PyTorch's .pth, .pt or .tar
+    ///
+    /// The names of torchvision, timm, OpenSelfSup, mmselfsup, MoCo, SimCLR, SwAV, DINO, solo-learn, lightly and DeepCluster are
+    /// known. Reading a PyTorch file runs no code of it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init_from: Option<PathBuf>,
 
     /// Number of clusters, K; more than the kinds of things you expect to see
     #[arg(long, value_name = "K")]
@@ -182,7 +196,8 @@ pub(crate) struct EvalKnnArguments {
 
 /// Write the features of images as .npy or parquet, with their names.
 ///
-/// The features are the backbone's, after its average pool, from the plain view of every image.
+/// The features are the backbone's, after its average pool (AlexNet: its second fully connected layer), from the plain view
+/// of every image.
 #[derive(Args)]
 #[command(after_help = EXTRACT_EXAMPLES)]
 pub(crate) struct ExtractArguments {
@@ -200,7 +215,7 @@ pub(crate) struct ExtractArguments {
     #[arg(long, value_enum, default_value_t = FeatureFormat::Npy)]
     pub(crate) format: FeatureFormat,
 
-    /// Which features: `pool`, the backbone's; `neck`, those that are clustered (only of a run)
+    /// Which features: `pool`, the backbone's; `neck`, those that Online Deep Clustering clusters (only of its runs)
     #[arg(long, value_enum, default_value_t = FeatureKind::Pool)]
     pub(crate) features: FeatureKind,
 
@@ -216,6 +231,7 @@ pub(crate) struct ExtractArguments {
 ///
 /// Columns: index, name, cluster, and the true label where there is one.
 /// Without --data: the images of the run. With --data: other images, each to the cluster whose centroid is nearest.
+/// A run of rotation prediction has no clusters.
 #[derive(Args)]
 #[command(after_help = ASSIGN_EXAMPLES)]
 pub(crate) struct AssignArguments {
@@ -242,7 +258,7 @@ pub(crate) struct AssignArguments {
 #[derive(Args)]
 #[command(after_help = INFO_EXAMPLES)]
 pub(crate) struct InfoArguments {
-    /// Run folder, or .safetensors file
+    /// Run folder, or weight file: .safetensors, or PyTorch's .pth, .pt or .tar
     #[arg(value_name = "PATH", required_unless_present_any = ["run", "weights"])]
     pub(crate) path: Option<PathBuf>,
 
@@ -277,6 +293,14 @@ pub(crate) struct BackboneArguments {
     #[arg(long, conflicts_with = "run")]
     pub(crate) stem: Option<Stem>,
 
+    /// It sees Sobel's edges of the grey image in place of colours
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) sobel: bool,
+
+    /// The network of --weights sees blue, green, red, as those from Caffe do
+    #[arg(long, requires = "weights")]
+    pub(crate) bgr: bool,
+
     /// Seed of --random
     #[arg(long, requires = "random", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -298,7 +322,7 @@ pub(crate) struct BackboneOrigin {
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,
 
-    /// Weight file in safetensors format with torchvision's names
+    /// Weight file, of this program or another: .safetensors, or PyTorch's .pth, .pt or .tar
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
 
@@ -400,6 +424,7 @@ Examples:
   odc train
   odc train --data photos --arch resnet18 --out runs/photos
   odc train --data train.parquet --recipe cifar10 --set memory.rule=reference
+  odc train --data photos --arch resnet50 --init-from moco_v2_800ep_pretrain.pth.tar
   odc train --resume runs/photos";
 
 const EVAL_EXAMPLES: &str = "\
@@ -423,7 +448,8 @@ Examples:
 const INFO_EXAMPLES: &str = "\
 Examples:
   odc info runs/mine
-  odc info runs/mine/backbone.safetensors";
+  odc info runs/mine/backbone.safetensors
+  odc info checkpoint.pth";
 
 #[cfg(test)]
 mod tests {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use odc_eval::Features;
 use odc_model::{Dropout, Mode};
+use odc_trainer::Conductor;
 use serde_json::json;
 
 use crate::arguments::{ExtractArguments, FeatureFormat, FeatureKind};
-use crate::backbone::Loaded;
+use crate::failure::WrongUse;
 use crate::images::tell_skipped;
 use crate::output::{count, print_json};
 use crate::progress::Task;
@@ -39,7 +40,11 @@ pub(crate) fn run(arguments: ExtractArguments) -> anyhow::Result<()> {
     let features = match arguments.features {
         FeatureKind::Pool => subject.features(&subject.load()?, &dataset, "the images")?,
         FeatureKind::Neck => {
-            let Loaded::Trainer(trainer) = subject.load_all()? else { anyhow::bail!("this network has no neck") };
+            let Conductor::Odc(trainer) = subject.load_all()? else {
+                let method = subject.recipe().method.title();
+                let message = format!("--features neck: {method} has no neck; leave --features at pool");
+                return Err(WrongUse(message).into());
+            };
             let mut task = Task::begin("Features of the images", dataset.len());
             odc_eval::extract_with(
                 &mut |images| trainer.network().features(images, Mode::Eval, Dropout::Off),

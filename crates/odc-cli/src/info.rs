@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use odc_model::weights;
-use odc_trainer::{Recipe, checkpoints, read_log};
+use odc_trainer::{Method, Recipe, checkpoints, read_log};
 use serde_json::json;
 
 use crate::arguments::{InfoArguments, called_as};
@@ -50,10 +50,13 @@ fn of_run(folder: &Path, json: bool) -> anyhow::Result<()> {
             "{} at {} pixels, {} features",
             recipe.model.backbone(),
             recipe.data.resolved_side(),
-            recipe.model.dim
+            if recipe.method == Method::Odc { recipe.model.dim } else { recipe.model.backbone().out_dim() }
         ),
     ]);
-    table.row(["clusters", &recipe.n_clusters().to_string()]);
+    table.row(["method", recipe.method.title()]);
+    if recipe.method != Method::Rotation {
+        table.row(["clusters", &recipe.n_clusters().to_string()]);
+    }
     table.row([
         "recipe",
         &format!(
@@ -68,14 +71,16 @@ fn of_run(folder: &Path, json: bool) -> anyhow::Result<()> {
     let state = if summary.is_some() { "finished" } else { "not finished" };
     table.row(["state", &format!("{state}; iteration {iterations}{total} is saved")]);
     if let Some(line) = last {
-        let nmi = lines.iter().rev().find_map(|line| line.nmi).map(|nmi| format!(", NMI {nmi:.3}")).unwrap_or_default();
-        table.row([
-            "log",
-            &format!(
-                "epoch {:.1}: loss {:.3}, change ratio {:.2}, clusters of {} to {}{nmi}, {:.0} images/s",
-                line.epoch, line.loss, line.change_ratio, line.cluster_min, line.cluster_max, line.images_per_second
-            ),
-        ]);
+        let parts = [
+            Some(format!("epoch {:.1}: loss {:.3}", line.epoch, line.loss)),
+            line.change_ratio.map(|change| format!("change ratio {change:.2}")),
+            line.accuracy.map(|accuracy| format!("accuracy {accuracy:.2}")),
+            line.cluster_min.zip(line.cluster_max).map(|(least, most)| format!("clusters of {least} to {most}")),
+            lines.iter().rev().find_map(|line| line.nmi).map(|nmi| format!("NMI {nmi:.3}")),
+            Some(format!("{:.0} images/s", line.images_per_second)),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        table.row(["log", &parts.join(", ")]);
     }
     if let Some(newest) = saved.last() {
         table.row(["checkpoints", &format!("{}, the newest {newest}", saved.len())]);
@@ -108,6 +113,7 @@ fn of_weights(path: &Path, json: bool) -> anyhow::Result<()> {
             "path": path,
             "backbone": description.backbone,
             "by_shapes": description.guess.map(|guess| guess.to_string()),
+            "naming": description.naming,
             "numbers": description.element_count(),
             "metadata": description.metadata,
             "tensors": tensors,
@@ -125,7 +131,7 @@ fn saved_iteration(folder: &Path) -> Option<u64> {
 /// The length of the run, known once it began.
 fn total_iterations(folder: &Path, recipe: &Recipe) -> Option<u64> {
     let checkpoint = run_folder::newest_checkpoint(folder).ok()?;
-    let (n_samples, batch) = (checkpoint.images.len(), recipe.batch_size().max(1));
+    let (n_samples, batch) = (checkpoint.run.images.len(), recipe.batch_size().max(1));
     // As the trainer counts: a last batch of one image is left out.
     let per_epoch = n_samples / batch + usize::from(n_samples % batch >= 2);
     Some(per_epoch as u64 * recipe.training.epochs)

@@ -108,7 +108,7 @@ pub(crate) struct Training {
 impl Training {
     /// Shows a run where it stands.
     pub(crate) fn begin(run: &Run) -> Self {
-        let (done, total) = (run.trainer().iteration(), run.total_iterations());
+        let (done, total) = (run.conductor().iteration(), run.total_iterations());
         let bar = screen::is_terminal().then(|| {
             let bar = ProgressBar::new(total).with_position(done);
             // Two lines, so that all of it fits a terminal of 80 columns.
@@ -163,15 +163,22 @@ impl Training {
 
     /// `loss 3.210  change 0.45  clusters 12–140  NMI 0.312`
     fn numbers(&self, report: Option<&StepReport>) -> String {
-        let nmi = self.nmi.map(|nmi| format!("  NMI {nmi:.3}")).unwrap_or_default();
-        match (&self.line, report) {
-            (Some(line), _) => format!(
-                "loss {:.3}  change {:.2}  clusters {}–{}{nmi}",
-                line.loss, line.change_ratio, line.cluster_min, line.cluster_max
-            ),
-            (None, Some(report)) => format!("loss {:.3}  change {:.2}", report.loss, report.change_ratio),
-            (None, None) => String::new(),
-        }
+        let (loss, change, accuracy, sizes) = match (&self.line, report) {
+            (Some(line), _) => (line.loss, line.change_ratio, line.accuracy, line.cluster_min.zip(line.cluster_max)),
+            (None, Some(report)) => {
+                (report.loss.into(), report.change_ratio.map(f64::from), report.accuracy.map(f64::from), None)
+            }
+            (None, None) => return String::new(),
+        };
+        let mut numbers = format!("loss {loss:.3}");
+        let parts = [
+            change.map(|change| format!("  change {change:.2}")),
+            accuracy.map(|accuracy| format!("  accuracy {accuracy:.2}")),
+            sizes.map(|(least, most)| format!("  clusters {least}–{most}")),
+            self.line.as_ref().and(self.nmi).map(|nmi| format!("  NMI {nmi:.3}")),
+        ];
+        numbers.extend(parts.into_iter().flatten());
+        numbers
     }
 
     /// Of the latest logged line; before the first, of this process so far.

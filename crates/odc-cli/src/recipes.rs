@@ -8,9 +8,11 @@ use crate::arguments::RecipeArguments;
 use crate::failure::WrongUse;
 
 /// The recipes in the program, those of data/recipes.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("shapes", include_str!("../../../data/recipes/shapes.toml")),
     ("cifar10", include_str!("../../../data/recipes/cifar10.toml")),
+    ("cifar10-deepcluster", include_str!("../../../data/recipes/cifar10-deepcluster.toml")),
+    ("cifar10-rotation", include_str!("../../../data/recipes/cifar10-rotation.toml")),
     ("imagenet", include_str!("../../../data/recipes/imagenet.toml")),
     ("tiny", include_str!("../../../data/recipes/tiny.toml")),
 ];
@@ -45,8 +47,10 @@ impl RecipeArguments {
     /// The flags as settings, then those of `--set`, which so have the last word.
     fn all_settings(&self) -> Vec<String> {
         let flags = [
+            ("method", self.method.map(|method| quoted(method.name()))),
             ("data.path", self.data.as_deref().map(quoted)),
             ("model.arch", self.arch.map(|arch| quoted(arch.name()))),
+            ("model.init_from", self.init_from.as_ref().map(|path| quoted(&path.to_string_lossy()))),
             ("memory.clusters", self.clusters.map(|number| number.to_string())),
             ("training.batch_size", self.batch_size.map(|number| number.to_string())),
             ("training.epochs", self.epochs.map(|number| number.to_string())),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use odc_trainer::{Recipe, Run, Scores, Stage, Summary, TrainerError};
+use odc_trainer::{Method, Recipe, Run, Stage, Summary, TrainerError};
 use serde_json::json;
 
 use crate::arguments::{TrainArguments, called_as};
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: TrainArguments) -> anyhow::Result<ExitCode> {
             let mut stages = Stages::new("before");
             let run = Run::resume(&folder, &mut |stage| stages.show(stage))?;
             drop(stages);
-            let (done, total) = (run.trainer().iteration(), run.total_iterations());
+            let (done, total) = (run.conductor().iteration(), run.total_iterations());
             screen::say(&format!("Going on with {} at iteration {done} of {total}.", folder.display()));
             to_the_end(run, arguments.json)
         }
@@ -61,6 +61,9 @@ fn begin(recipe: Recipe, folder: &Path) -> anyhow::Result<Run> {
         stages.show(stage);
     })?;
     drop(stages);
+    if let Some(report) = run.init_report() {
+        screen::say(&format!("The weights to start from: {report}"));
+    }
     if let Some(left_out) = left_out(folder) {
         screen::say(&format!("{left_out}; training goes on with the others."));
     }
@@ -87,7 +90,7 @@ fn to_the_end(mut run: Run, json: bool) -> anyhow::Result<ExitCode> {
     });
     if !ended? {
         run.save()?;
-        let (done, total) = (run.trainer().iteration(), run.total_iterations());
+        let (done, total) = (run.conductor().iteration(), run.total_iterations());
         screen::say(&format!(
             "Stopped: iteration {done} of {total} is saved in {}.\nGo on, bit for bit, by: {}",
             folder.display(),
@@ -118,7 +121,7 @@ fn train(run: &mut Run) -> Result<bool, TrainerError> {
         }
         display.step(&progress);
     }
-    Ok(run.trainer().iteration() >= run.total_iterations())
+    Ok(run.conductor().iteration() >= run.total_iterations())
 }
 
 /// A folder that cannot become a run's is better known before the work than after it.
@@ -144,20 +147,27 @@ fn plan(recipe: &Recipe, n_samples: usize, folder: &Path) -> String {
         path => format!("the weights {path}"),
     };
     let clusters = recipe.n_clusters();
-    let memory = recipe.memory_config();
+    let features = if recipe.method == Method::Odc { recipe.model.dim } else { backbone.out_dim() };
     let mut table = Table::default();
     table.row([
         "network",
-        &format!("{backbone}, from {start}; it sees {side} × {side} pixels, gives {} numbers", recipe.model.dim),
+        &format!("{backbone}, from {start}; it sees {side} × {side} pixels, gives {features} numbers"),
     ]);
-    table.row([
-        "clusters",
-        &format!(
-            "{clusters}, at random about {} each; those below {} are dissolved",
-            n_samples / clusters.max(1),
-            memory.min_cluster
-        ),
-    ]);
+    match recipe.method {
+        Method::Odc => table.row([
+            "clusters",
+            &format!(
+                "{clusters}, at random about {} each; those below {} are dissolved",
+                n_samples / clusters.max(1),
+                recipe.memory_config().min_cluster
+            ),
+        ]),
+        Method::DeepCluster => table.row([
+            "clusters",
+            &format!("{clusters}, at random about {} each; anew before each epoch", n_samples / clusters.max(1)),
+        ]),
+        Method::Rotation => table.row(["classes", "the four rotations of every image"]),
+    }
     table.row([
         "training",
         &format!(
@@ -169,17 +179,25 @@ fn plan(recipe: &Recipe, n_samples: usize, folder: &Path) -> String {
     ]);
     table.row(["folder", &format!("{} (recipe.toml there has every setting)", folder.display())]);
     let mut meanings = Table::default();
-    let guessing =
-        format!("how wrong the network is about images' clusters; guessing gives {:.2}", (clusters as f64).ln());
+    let (about, guesses) =
+        if recipe.method == Method::Rotation { ("views' rotations", 4) } else { ("images' clusters", clusters) };
+    let guessing = format!("how wrong the network is about {about}; guessing gives {:.2}", (guesses as f64).ln());
     meanings.row(["loss", &guessing]);
-    meanings.row(["change", "share of images that just moved to another cluster; falls as clusters settle"]);
-    meanings.row(["clusters", "images in the smallest and the largest cluster"]);
-    meanings.row(["NMI", "how far clusters and true labels agree, 0 to 1; where there are labels, only to score"]);
+    if recipe.method == Method::Odc {
+        meanings.row(["change", "share of images that just moved to another cluster; falls as clusters settle"]);
+    }
+    if recipe.method == Method::Rotation {
+        meanings.row(["accuracy", "share of views whose rotation the network tells; guessing gives 0.25"]);
+    } else {
+        meanings.row(["clusters", "images in the smallest and the largest cluster"]);
+        meanings.row(["NMI", "how far clusters and true labels agree, 0 to 1; where there are labels, only to score"]);
+    }
     meanings.row(["kNN", "percent of images whose class is that of their nearest neighbours by the features"]);
     format!(
-        "Learning from {} of {}, without labels, by Online Deep Clustering.\n{table}What the numbers mean:\n{meanings}",
+        "Learning from {} of {}, without labels, by {}.\n{table}What the numbers mean:\n{meanings}",
         count(n_samples, "image"),
-        recipe.data.path
+        recipe.data.path,
+        recipe.method.title()
     )
 }
 
@@ -195,16 +213,17 @@ fn report(folder: &Path, summary: &Summary, json: bool) -> anyhow::Result<()> {
         return print_json(&value);
     }
     let skipped = left_out(folder).map(|left_out| format!(" ({left_out})")).unwrap_or_default();
+    let into = summary.n_clusters.map(|clusters| format!(" into {}", count(clusters, "cluster"))).unwrap_or_default();
+    let table = if into.is_empty() { "" } else { "  clusters.csv          the cluster of every image\n" };
     print(&format!(
-        "\nLearned from {} in {}, {} into {}{skipped}.\n\n{}\n{}\nThe run: {}\n  backbone.safetensors  the network, with \
-         torchvision's names\n  clusters.csv          the cluster of every image\n  log.jsonl, tensorboard/, summary.json, \
+        "\nLearned from {} in {}, {}{into}{skipped}.\n\n{}\n{}\nThe run: {}\n  backbone.safetensors  the network, with \
+         PyTorch's names\n{table}  log.jsonl, tensorboard/, summary.json, \
          recipe.toml, checkpoints/\n\nNext: {}\n",
         count(summary.n_samples, "image"),
         duration(summary.seconds),
         count(summary.epochs as usize, "epoch"),
-        count(summary.n_clusters, "cluster"),
         before_and_after(summary),
-        judgement(&summary.before, &summary.after),
+        judgement(summary),
         folder.display(),
         next_command(folder, summary),
     ))
@@ -233,23 +252,32 @@ fn before_and_after(summary: &Summary) -> Table {
     let ends = |ends: Option<(f64, f64)>| (number(ends.map(|ends| ends.0)), number(ends.map(|ends| ends.1)));
     let (first, last) = ends(summary.loss_first_last);
     table.row(["loss", &first, &last]);
-    let (first, last) = ends(summary.change_ratio_first_last);
-    table.row(["change ratio", &first, &last]);
-    let (least, most) = summary.cluster_min_max;
-    table.row(["images in a cluster", "", &format!("{least} to {most}")]);
+    let of_some_methods =
+        [("change ratio", summary.change_ratio_first_last), ("accuracy of rotations", summary.accuracy_first_last)];
+    for (name, values) in of_some_methods.into_iter().filter(|(_, values)| values.is_some()) {
+        let (first, last) = ends(values);
+        table.row([name, &first, &last]);
+    }
+    if let Some((least, most)) = summary.cluster_min_max {
+        table.row(["images in a cluster", "", &format!("{least} to {most}")]);
+    }
     table
 }
 
 /// The numbers in words.
-fn judgement(before: &Scores, after: &Scores) -> String {
+fn judgement(summary: &Summary) -> String {
+    let (before, after) = (&summary.before, &summary.after);
     let (Some(first), Some(last)) = (before.knn, after.knn) else {
-        return "These images have no true labels to tell apart, so nothing can be scored here: look at clusters.csv.\n".to_owned();
+        let look = if summary.n_clusters.is_some() { ": look at clusters.csv" } else { "" };
+        return format!("These images have no true labels to tell apart, so nothing can be scored here{look}.\n");
     };
     let pixels = before.knn_pixels.map(|knn| format!(" (raw pixels: {knn:.1} %)")).unwrap_or_default();
-    let advice = if last > first {
-        ""
-    } else {
-        "This run did not improve on it: give it more --epochs or images, or try another --lr or number of --clusters.\n"
+    let advice = match summary.n_clusters {
+        _ if last > first => "",
+        None => "This run did not improve on it: give it more --epochs or images, or try another --lr.\n",
+        Some(_) => {
+            "This run did not improve on it: give it more --epochs or images, or try another --lr or number of --clusters.\n"
+        }
     };
     format!(
         "By the learned features, nearest neighbours name the right class for {last:.1} % of the images;\nby those of the \
@@ -259,6 +287,10 @@ fn judgement(before: &Scores, after: &Scores) -> String {
 
 /// What to ask of a finished run next.
 pub(crate) fn next_command(folder: &Path, summary: &Summary) -> String {
-    let command = if summary.after.knn.is_some() { "eval-linear" } else { "assign" };
+    let command = match (summary.after.knn, summary.n_clusters) {
+        (Some(_), _) => "eval-linear",
+        (None, Some(_)) => "assign",
+        (None, None) => "extract",
+    };
     format!("{} {command} --run {}", called_as(), folder.display())
 }

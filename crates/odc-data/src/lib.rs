@@ -43,7 +43,7 @@ pub use list::ListFile;
 pub use loader::{Batch, Loader, LoaderConfig, Skipped};
 pub use parquet::Parquet;
 pub use random::SampleRandom;
-pub use sampling::Sampling;
+pub use sampling::{Sampling, uniform_over_labels};
 pub use shapes::{Shapes, ShapesConfig};
 pub use source::{Format, Source, open};
 pub use view::{PlainView, View};

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::operations::quarter_turn;
 use crate::{Dataset, SampleRandom, View};
 
 /// Images ready for the device.
@@ -21,6 +22,23 @@ pub struct Batch {
     pub side: usize,
     /// What was left out. Where that is everything, `indices` is empty.
     pub skipped: Vec<Skipped>,
+}
+
+impl Batch {
+    /// Each image in its four rotations, `[4 · indices.len(), side, side, 3]`: image n, turned counter-clockwise by
+    /// r quarters, is at 4n + r. Pixels are moved, not changed.
+    pub fn four_rotations(&self) -> Vec<u8> {
+        let mut views = Vec::with_capacity(4 * self.pixels.len());
+        for image in self.pixels.chunks_exact((self.side * self.side * 3).max(1)) {
+            let mut view = image.to_vec();
+            views.extend_from_slice(&view);
+            for _ in 1..4 {
+                view = quarter_turn(&view, self.side);
+                views.extend_from_slice(&view);
+            }
+        }
+        views
+    }
 }
 
 /// An image that could not be decoded.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use odc_data::{Batch, Dataset, Loader, LoaderConfig, PlainView, View};
-use odc_model::{Mode, ResNet};
+use odc_model::{Backbone, Dropout, Mode};
 
 use crate::{EvalError, Features};
 
@@ -44,7 +44,7 @@ impl Default for ExtractionConfig {
 /// # Errors
 /// As [`extract_on`].
 pub fn extract(
-    backbone: &ResNet,
+    backbone: &Backbone,
     dataset: &Arc<dyn Dataset>,
     config: &ExtractionConfig,
     progress: &mut dyn FnMut(usize, usize),
@@ -52,7 +52,7 @@ pub fn extract(
     let device = backbone.params().trainable().first().map_or(Device::Cpu, |parameter| parameter.device().clone());
     extract_on(
         &device,
-        &mut |images| odc_ops::in_pool(|| backbone.forward(images, Mode::Eval)),
+        &mut |images| odc_ops::in_pool(|| backbone.forward(images, Mode::Eval, Dropout::Off)),
         dataset,
         config,
         progress,

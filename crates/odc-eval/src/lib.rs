@@ -19,7 +19,7 @@ mod logistic_probe;
 mod softmax_regression;
 mod task;
 
-pub use clustering_score::{ClusterSizes, ClusteringScore};
+pub use clustering_score::{ClusterSizes, ClusteringScore, normalized_mutual_information};
 pub use error::EvalError;
 pub use extraction::{ExtractionConfig, extract, extract_on, extract_pixels, extract_with};
 pub use features::{FIFTHS, Features};

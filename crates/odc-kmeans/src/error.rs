@@ -3,7 +3,7 @@
 /// Why rows cannot be clustered.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum KMeansError {
-    /// `dim` or `n_clusters` is zero.
+    /// `dim`, `n_clusters` or `n_components` is zero.
     #[error("k-means was asked for {name} 0: it must be at least 1")]
     Zero {
         /// The setting.
@@ -44,5 +44,11 @@ pub enum KMeansError {
         entry: usize,
         /// What stands there.
         value: f32,
+    },
+    /// Principal components that could not be found.
+    #[error("the covariance of the rows has no principal components: {reason}")]
+    Decomposition {
+        /// What the decomposition says.
+        reason: String,
     },
 }

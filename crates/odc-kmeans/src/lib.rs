@@ -24,6 +24,8 @@
 //! Distances are in `f32` as ‖c‖² − 2⟨x, c⟩: rows should lie around the origin, as normalised features do; far from it
 //! (a mean a thousand times the spread) they lose their digits.
 //!
+//! Deep Clustering clusters principal components of equal variance: [`Whitening`], then [`normalize_rows`].
+//!
 //! Architecture invariant: this crate knows no images and no network; rows go in, a clustering comes out.
 
 mod clustering;
@@ -31,8 +33,10 @@ mod error;
 mod lloyd;
 mod seeding;
 mod small;
+mod whitening;
 
 pub use clustering::{Clustering, Stopped};
 pub use error::KMeansError;
 pub use lloyd::KMeans;
 pub use odc_memory::normalize_rows;
+pub use whitening::Whitening;

@@ -80,10 +80,7 @@ impl KMeans {
         if dim == 0 || self.n_clusters == 0 {
             return Err(KMeansError::Zero { name: if dim == 0 { "dim" } else { "n_clusters" } });
         }
-        if !rows.len().is_multiple_of(dim) {
-            let expected = format!("whole rows of {dim} entries");
-            return Err(KMeansError::Shape { what: "row entries", expected, found: rows.len() });
-        }
+        check_rows(rows, dim)?;
         let n_rows = rows.len() / dim;
         if n_rows < self.n_clusters {
             return Err(KMeansError::TooFewRows { n_rows, n_clusters: self.n_clusters });
@@ -91,7 +88,7 @@ impl KMeans {
         if n_rows > u32::MAX as usize {
             return Err(KMeansError::TooManyRows { n_rows });
         }
-        check_finite("row", rows, dim)
+        Ok(())
     }
 }
 
@@ -132,6 +129,15 @@ fn place_at_means(rows: &[f32], dim: usize, labels: &[u32], clusters: &[usize], 
     for entries in clusters.iter().map(|cluster| cluster * dim..(cluster + 1) * dim) {
         centroids[entries.clone()].copy_from_slice(&all[entries]);
     }
+}
+
+/// Whole rows of finite numbers; `dim` is not 0.
+pub(crate) fn check_rows(rows: &[f32], dim: usize) -> Result<(), KMeansError> {
+    if !rows.len().is_multiple_of(dim) {
+        let expected = format!("whole rows of {dim} entries");
+        return Err(KMeansError::Shape { what: "row entries", expected, found: rows.len() });
+    }
+    check_finite("row", rows, dim)
 }
 
 fn check_finite(what: &'static str, values: &[f32], dim: usize) -> Result<(), KMeansError> {

@@ -36,7 +36,7 @@ pub use centroid_memory::CentroidMemory;
 pub use config::{MAX_SAMPLES, MemoryConfig, Rule};
 pub use error::MemoryError;
 pub use means::{MembersByCluster, means};
-pub use memory::{Memory, MemoryState};
+pub use memory::{Memory, MemoryState, loss_weights};
 pub use nearest::nearest;
 pub use odc_kernels::normalize_rows;
 pub use sample_memory::SampleMemory;

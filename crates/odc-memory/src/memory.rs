@@ -131,10 +131,7 @@ impl Memory {
     /// The weight of each cluster in the loss (`[n_clusters]`): proportional to size^-`power`, with sum 1 over the
     /// clusters that have members, and 0 for the others.
     pub fn loss_weights(&self, power: f32) -> Vec<f32> {
-        let weight = |&size: &u32| if size == 0 { 0.0 } else { f64::from(size).powf(-f64::from(power)) };
-        let weights: Vec<f64> = self.sizes().iter().map(weight).collect();
-        let sum: f64 = weights.iter().sum();
-        weights.iter().map(|weight| (weight / sum) as f32).collect()
+        loss_weights(self.sizes(), power)
     }
 
     /// The settings.
@@ -221,6 +218,14 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+/// [`Memory::loss_weights`] of clusters of these sizes, for a clustering that no memory holds.
+pub fn loss_weights(sizes: &[u32], power: f32) -> Vec<f32> {
+    let weight = |&size: &u32| if size == 0 { 0.0 } else { f64::from(size).powf(-f64::from(power)) };
+    let weights: Vec<f64> = sizes.iter().map(weight).collect();
+    let sum: f64 = weights.iter().sum();
+    weights.iter().map(|weight| (weight / sum) as f32).collect()
 }
 
 /// Scales rows to unit length, each entry within [-1, 1] whatever the rounding.

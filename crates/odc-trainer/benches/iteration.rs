@@ -97,7 +97,7 @@ impl Training {
             for (part, time) in parts.iter_mut().zip([data, report.t_forward + report.t_backward, report.t_memory]) {
                 *part += time;
             }
-            (refilled, loss) = (refilled + report.small_clusters.handled, report.loss);
+            (refilled, loss) = (refilled + report.small_clusters.map_or(0, |small| small.handled), report.loss);
         }
         let [data, network, memory] = parts.map(|part| part.as_secs_f64());
         Ok(format!(

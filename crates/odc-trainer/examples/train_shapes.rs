@@ -42,9 +42,9 @@ fn main() -> Result<(), TrainerError> {
                 "iteration {:4}  loss {:.3}  labels changed {:.2}  clusters of {} to {}  {:.0} images/s",
                 line.iteration,
                 line.loss,
-                line.change_ratio,
-                line.cluster_min,
-                line.cluster_max,
+                line.change_ratio.unwrap_or_default(),
+                line.cluster_min.unwrap_or_default(),
+                line.cluster_max.unwrap_or_default(),
                 line.images_per_second
             );
         }

@@ -30,9 +30,11 @@ impl Health {
     /// What is newly wrong, each with what it means and what to try.
     pub(crate) fn examine(&mut self, line: &LogLine, n_samples: usize, n_clusters: usize) -> Vec<String> {
         let count = |held: bool, lines: u32| if held { lines + 1 } else { 0 };
-        self.frozen = count(line.change_ratio == 0.0, self.frozen);
-        self.restless = count(n_clusters > 2 && line.change_ratio > 0.98, self.restless);
-        let largest = f64::from(line.cluster_max) / n_samples as f64;
+        self.frozen = count(line.change_ratio == Some(0.0), self.frozen);
+        let change_ratio = line.change_ratio.unwrap_or_default();
+        self.restless = count(n_clusters > 2 && change_ratio > 0.98, self.restless);
+        let cluster_max = line.cluster_max.unwrap_or_default();
+        let largest = f64::from(cluster_max) / n_samples as f64;
         let found = [
             (
                 Complaint::Collapsed,
@@ -40,15 +42,15 @@ impl Health {
                 format!(
                     "one cluster holds {} of {n_samples} images: the features tell few images apart. Try a lower \
                      optimizer.lr, more memory.clusters, or a higher memory.reweight_power",
-                    line.cluster_max
+                    cluster_max
                 ),
             ),
             (
                 Complaint::Dead,
                 line.dead_share > DEAD_SHARE,
                 format!(
-                    "{:.0} % of the features are zero in every dimension: the neck's last relu has died. Try a lower \
-                     optimizer.lr or a larger model.dim",
+                    "{:.0} % of the features are zero in every dimension: the last relu has died. Try a lower \
+                     optimizer.lr or more features",
                     100.0 * line.dead_share
                 ),
             ),
@@ -67,7 +69,7 @@ impl Health {
                 format!(
                     "nearly every label changes at every visit ({:.2} of them, for {} logged intervals): clusters mean \
                      nothing yet. Try a lower memory.momentum, fewer memory.clusters or a lower optimizer.lr",
-                    line.change_ratio, self.restless
+                    change_ratio, self.restless
                 ),
             ),
         ];
@@ -94,19 +96,22 @@ mod tests {
             iteration: 1,
             epoch: 1.0,
             loss: 1.0,
-            change_ratio,
+            change_ratio: Some(change_ratio),
+            accuracy: None,
             lr: 0.1,
             images_per_second: 1.0,
-            cluster_min: 1,
-            cluster_max,
-            cluster_empty: 0,
-            clusters_handled: 0,
+            cluster_min: Some(1),
+            cluster_max: Some(cluster_max),
+            cluster_empty: Some(0),
+            clusters_handled: Some(0),
             dead_share,
             t_data: 0.0,
             t_forward: 0.0,
             t_backward: 0.0,
             t_memory: 0.0,
             nmi: None,
+            nmi_previous: None,
+            reassigned: None,
         }
     }
 
@@ -115,6 +120,15 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..100 {
             assert!(health.examine(&line(30, 0.5, 0.0), 1000, 50).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_method_without_clusters_has_no_complaint_about_them() {
+        let mut health = Health::default();
+        let line = LogLine { change_ratio: None, cluster_min: None, cluster_max: None, ..line(0, 0.0, 0.0) };
+        for _ in 0..2 * PATIENCE {
+            assert!(health.examine(&line, 1000, 50).is_empty());
         }
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use odc_data::{Dataset, Subset};
-use odc_eval::{ClusteringScore, FIFTHS, Features, KnnClassifier};
-use odc_model::Network;
+use odc_eval::{ClusteringScore, FIFTHS, Features, KnnClassifier, normalized_mutual_information};
+use odc_model::Backbone;
 use serde::{Deserialize, Serialize};
 
 use crate::{Recipe, TrainerError, start};
@@ -23,14 +23,14 @@ pub struct Scores {
 /// kNN of the backbone's features on a spread of the images, and NMI of all pseudo-labels.
 pub(crate) fn score(
     recipe: &Recipe,
-    network: &Network,
+    backbone: &Backbone,
     dataset: &Arc<dyn Dataset>,
-    labels: &[u32],
+    labels: Option<&[u32]>,
 ) -> Result<Scores, TrainerError> {
     let Some(subset) = scored_images(recipe, dataset) else { return Ok(Scores::default()) };
-    let features = odc_eval::extract(&network.backbone, &subset, &start::extraction(recipe), &mut |_, _| ())?;
+    let features = odc_eval::extract(backbone, &subset, &start::extraction(recipe), &mut |_, _| ())?;
     let knn = knn_by_fifths(recipe, &features)?;
-    Ok(Scores { knn, knn_pixels: None, nmi: nmi(dataset, labels) })
+    Ok(Scores { knn, knn_pixels: None, nmi: labels.and_then(|labels| nmi(dataset, labels)) })
 }
 
 pub(crate) fn pixel_score(recipe: &Recipe, dataset: &Arc<dyn Dataset>) -> Result<Option<f64>, TrainerError> {
@@ -80,5 +80,20 @@ pub(crate) fn nmi(dataset: &Arc<dyn Dataset>, labels: &[u32]) -> Option<f64> {
         return None;
     }
     let (clusters, true_labels): (Vec<u32>, Vec<u32>) = known.into_iter().unzip();
-    Some(ClusteringScore::new(&clusters, &true_labels).ok()?.nmi)
+    normalized_mutual_information(&clusters, &true_labels).ok()
+}
+
+/// Clusters up to which the best matching is looked for: its time grows with their cube.
+const MATCHED_CLUSTERS: usize = 2000;
+
+/// NMI of labels with earlier ones, and the share of images that changed cluster when clusters are matched in the best
+/// way; no share beyond [`MATCHED_CLUSTERS`].
+pub(crate) fn compare_labels(labels: &[u32], earlier: &[u32], n_clusters: usize) -> (Option<f64>, Option<f64>) {
+    if n_clusters > MATCHED_CLUSTERS {
+        return (normalized_mutual_information(labels, earlier).ok(), None);
+    }
+    match ClusteringScore::new(labels, earlier) {
+        Ok(score) => (Some(score.nmi), Some(1.0 - score.hungarian_accuracy / 100.0)),
+        Err(_) => (None, None),
+    }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::LogLine;
+use crate::recipe::Method;
 use crate::run::Run;
 use crate::scores::Scores;
 
@@ -11,8 +12,11 @@ use crate::scores::Scores;
 pub struct Summary {
     /// Images that took part.
     pub n_samples: usize,
-    /// K.
-    pub n_clusters: usize,
+    /// How the network learned.
+    #[serde(default)]
+    pub method: Method,
+    /// K, where the method has clusters.
+    pub n_clusters: Option<usize>,
     /// Iterations of the run.
     pub iterations: u64,
     /// Epochs of the run.
@@ -21,10 +25,13 @@ pub struct Summary {
     pub seconds: f64,
     /// Loss of the first and the last line of the log.
     pub loss_first_last: Option<(f64, f64)>,
-    /// Change ratio of the first and the last line of the log.
+    /// Change ratio of the first and the last line of the log, where the method has one.
     pub change_ratio_first_last: Option<(f64, f64)>,
-    /// Members of the smallest and the largest cluster.
-    pub cluster_min_max: (u32, u32),
+    /// Accuracy of rotation prediction in the first and the last line of the log.
+    #[serde(default)]
+    pub accuracy_first_last: Option<(f64, f64)>,
+    /// Members of the smallest and the largest cluster, where there are clusters.
+    pub cluster_min_max: Option<(u32, u32)>,
     /// Against true labels, before training.
     pub before: Scores,
     /// Against true labels, at the end.
@@ -33,17 +40,19 @@ pub struct Summary {
 
 impl Summary {
     pub(crate) fn new(run: &Run, lines: &[LogLine], after: Scores) -> Self {
-        let ends = |value: fn(&LogLine) -> f64| Some((value(lines.first()?), value(lines.last()?)));
-        let sizes = run.trainer().memory().sizes();
+        let ends = |value: fn(&LogLine) -> Option<f64>| Some((value(lines.first()?)?, value(lines.last()?)?));
+        let sizes = run.conductor().sizes();
         Self {
             n_samples: run.n_samples(),
-            n_clusters: run.recipe().n_clusters(),
-            iterations: run.trainer().iteration(),
+            method: run.recipe().method,
+            n_clusters: sizes.map(<[u32]>::len),
+            iterations: run.conductor().iteration(),
             epochs: run.recipe().training.epochs,
             seconds: run.seconds(),
-            loss_first_last: ends(|line| line.loss),
+            loss_first_last: ends(|line| Some(line.loss)),
             change_ratio_first_last: ends(|line| line.change_ratio),
-            cluster_min_max: (sizes.iter().copied().min().unwrap_or(0), sizes.iter().copied().max().unwrap_or(0)),
+            accuracy_first_last: ends(|line| line.accuracy),
+            cluster_min_max: sizes.and_then(|sizes| Some((*sizes.iter().min()?, *sizes.iter().max()?))),
             before: run.before().clone(),
             after,
         }

@@ -1,7 +1,7 @@
 //! The recipe: what it chooses from the data, its bounds, and its way through TOML.
 
 use odc_data::Step;
-use odc_trainer::Recipe;
+use odc_trainer::{Method, Recipe};
 
 /// Why a recipe with this setting is refused for 1,000 images.
 fn refusal(setting: &str) -> String {
@@ -19,6 +19,7 @@ fn numbers_beyond_their_bounds_are_refused_by_name() {
         ("memory.centroid_every=0", "between 1 and"),
         ("memory.clusters=1001", "at most N = 1000"),
         ("data.side=4", "between 8 and 4096"),
+        ("deepcluster.pca_dim=0", "between 1 and"),
         ("data.max_bad_share=1.5", "between 0 and 1"),
         ("data.std=[0.2, 0.0, 0.2]", "positive"),
         ("model.dropout=1.0", "between 0 and 0.999"),
@@ -80,4 +81,51 @@ fn crops_keep_a_fifth_of_the_area_unless_told_otherwise() {
     let recipe = Recipe::from_toml("of the test", "", &[smaller.to_owned()]).expect("a recipe");
     let Some(Step::RandomResizedCrop { scale, .. }) = first(recipe) else { panic!("a crop comes first") };
     assert_eq!(scale, [0.08, 1.0]);
+}
+
+fn with(settings: &[&str]) -> Result<Recipe, odc_trainer::TrainerError> {
+    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+    Recipe::from_toml("of the test", "", &settings)
+}
+
+#[test]
+fn recipes_without_a_method_are_of_online_deep_clustering() {
+    let recipe = Recipe::from_toml("old", "seed = 3\n[memory]\nclusters = 7\n", &[]).expect("a recipe");
+    assert_eq!((recipe.method, recipe.n_clusters()), (Method::Odc, 7));
+    for method in Method::ALL {
+        let recipe = with(&[&format!("method={method}")]).expect("a recipe");
+        assert_eq!((recipe.method, method.name().parse()), (method, Ok(method)));
+        assert_eq!(Recipe::from_toml("again", &recipe.to_toml(), &[]).expect("reads"), recipe);
+    }
+    let error = with(&["method=swav"]).expect_err("no such method").to_string();
+    assert!(error.contains("swav") && error.contains("deepcluster") && error.contains("rotation"), "{error}");
+    let error = with(&["deepcluster.balance=none"]).expect_err("no such balance").to_string();
+    assert!(error.contains("uniform") && error.contains("reweight"), "{error}");
+    assert!(with(&["deepcluster.pca=3"]).expect_err("no such key").to_string().contains("pca_dim"));
+}
+
+#[test]
+fn each_method_is_held_to_the_bounds_that_concern_it() {
+    // 50 clusters of 20 need 1,000 images; K alone needs 50; rotations need none.
+    for (method, images, refused) in [
+        ("odc", 999, true),
+        ("odc", 1000, false),
+        ("deepcluster", 49, true),
+        ("deepcluster", 50, false),
+        ("rotation", 10, false),
+    ] {
+        let mut recipe = with(&[
+            &format!("method={method}"),
+            "memory.clusters=50",
+            "memory.min_cluster=20",
+            "training.batch_size=8",
+        ])
+        .expect("a recipe");
+        recipe.resolve_sizes(images);
+        let checked = recipe.check(images);
+        assert_eq!(checked.is_err(), refused, "{method}, {images}: {checked:?}");
+        if let Err(error) = checked {
+            assert!(error.to_string().contains("cluster"), "{error}");
+        }
+    }
 }

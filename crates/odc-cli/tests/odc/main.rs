@@ -2,6 +2,8 @@
 
 mod support;
 
+mod methods;
 mod stopped_runs;
+mod weights;
 mod whole_run;
 mod wrong_input;

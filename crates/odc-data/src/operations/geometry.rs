@@ -20,6 +20,18 @@ pub fn flip_vertical(image: &mut Image) {
     }
 }
 
+/// A square image turned counter-clockwise by 90°: no pixel is changed.
+///
+/// # Panics
+/// Where the pixels (`[side, side, 3]`) are not those of a square.
+pub fn quarter_turn(pixels: &[u8], side: usize) -> Vec<u8> {
+    let (source, rest) = pixels.as_chunks::<3>();
+    assert!(source.len() == side * side && rest.is_empty(), "{} bytes are no square of side {side}", pixels.len());
+    // The right column, read downwards, becomes the upper row.
+    let turned = (0..side).rev().flat_map(|x| source[x..].iter().step_by(side));
+    turned.flatten().copied().collect()
+}
+
 /// Rotated counter-clockwise about the centre, nearest neighbour, black where nothing was; the size stays.
 /// Pillow's `Image.rotate`: the inverse map in 16.16 fixed point.
 pub fn rotate(image: &Image, degrees: f64) -> Image {
