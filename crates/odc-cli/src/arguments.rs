@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Train(TrainArguments),
     EvalLinear(EvalLinearArguments),
     EvalKnn(EvalKnnArguments),
+    EvalSvm(EvalSvmArguments),
+    EvalClusters(EvalClustersArguments),
     Extract(ExtractArguments),
     Assign(AssignArguments),
     Info(InfoArguments),
@@ -180,6 +182,77 @@ pub(crate) struct EvalKnnArguments {
     pub(crate) json: bool,
 }
 
+/// How well linear SVMs do on the frozen features, also of a few images a class.
+///
+/// For each class one SVM is trained against all others on features of length 1, with the cost that does best in 3-fold
+/// cross-validation; its measure is the average precision on the test images. Images may show several classes (a PASCAL
+/// VOC folder; objects marked difficult are ignored).
+#[derive(Args)]
+#[command(after_help = EVAL_SVM_EXAMPLES)]
+pub(crate) struct EvalSvmArguments {
+    #[command(flatten)]
+    pub(crate) backbone: BackboneArguments,
+
+    #[command(flatten)]
+    pub(crate) sets: LabelledSets,
+
+    /// Costs to choose from [default: 1e-7, 1e-6, ..., 100 and 2^-4, 2^-5, ..., 2^-19]
+    #[arg(long, value_name = "C,...", value_delimiter = ',')]
+    pub(crate) costs: Option<Vec<f64>>,
+
+    /// How many times an image that shows the class counts
+    #[arg(long, value_name = "WEIGHT", default_value_t = 2.0)]
+    pub(crate) positive_weight: f64,
+
+    /// Average precision on the test images [default: voc11 where images show several classes, area elsewhere]
+    #[arg(long, value_enum)]
+    pub(crate) ap: Option<PrecisionMeasure>,
+
+    /// Ways to cut the folds: the first by the order of images, others at random; mean and deviation are printed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seeds: usize,
+
+    /// Also from so many images of each class [without numbers: 1,2,4,8,16,32,64,96]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', num_args = 0..=1, default_missing_value = SHOTS)]
+    pub(crate) low_shot: Option<Vec<usize>>,
+
+    /// Draws for each number of --low-shot; mean and deviation are printed
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) draws: usize,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArguments,
+
+    /// Print the outcome as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How far clusters agree with true labels, or with other clusters of the same images.
+///
+/// NMI and ARI are 1 for equal partitions; ARI is 0 for independent ones. Purity is the share of images that belong to
+/// the most frequent class of their cluster; it grows with the number of clusters. Hungarian accuracy gives each
+/// cluster at most one class and each class at most one cluster.
+#[derive(Args)]
+#[command(after_help = EVAL_CLUSTERS_EXAMPLES)]
+pub(crate) struct EvalClustersArguments {
+    /// Run folder, checkpoint (.safetensors), or table with the columns index, name, cluster, true_label (.csv)
+    #[arg(value_name = "PATH", required_unless_present = "run")]
+    pub(crate) path: Option<PathBuf>,
+
+    /// The same as PATH
+    #[arg(long, value_name = "DIR", conflicts_with = "path")]
+    pub(crate) run: Option<PathBuf>,
+
+    /// Compare with these clusters, too: an earlier checkpoint of the run, another run, or a table
+    #[arg(long, value_name = "PATH")]
+    pub(crate) against: Option<PathBuf>,
+
+    /// Print the outcome as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Write the features of images as .npy or parquet, with their names.
 ///
 /// The features are the backbone's, after its average pool, from the plain view of every image.
@@ -310,7 +383,7 @@ pub(crate) struct BackboneOrigin {
 /// Images of a command that is not training.
 #[derive(Args)]
 pub(crate) struct ImageArguments {
-    /// Images: a folder, a list file, a parquet file, CIFAR's binary files, `shapes` [default: those of the run]
+    /// Images: a folder, a list file, a parquet file, CIFAR's binary files, a VOC folder, `shapes` [default: those of the run]
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
 
@@ -325,7 +398,8 @@ pub(crate) struct LabelledSets {
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
 
-    /// Labelled images to test on [default: new images of `shapes`; otherwise one image in five of --data, held out]
+    /// Labelled images to test on [default: new images of `shapes`; the split `test` of a VOC folder; otherwise one image
+    /// in five of --data, held out]
     #[arg(long, value_name = "PATH")]
     pub(crate) test: Option<String>,
 
@@ -365,6 +439,17 @@ pub(crate) enum FeatureKind {
     Pool,
     /// The neck's, those that are clustered
     Neck,
+}
+
+/// How average precision is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionMeasure {
+    /// Area under precision over recall, as scikit-learn
+    Area,
+    /// The same of interpolated precision, as PASCAL VOC from 2010 on and published SVM numbers
+    Interpolated,
+    /// Mean of interpolated precision at 11 recalls, as PASCAL VOC 2007
+    Voc11,
 }
 
 /// The command line as typed. Help, and what cannot be understood, end the program here (exit code 0 or 2).
@@ -408,6 +493,23 @@ Examples (NAME is eval-linear or eval-knn):
   odc NAME --run runs/mine --data train-set --test test-set
   odc NAME --weights resnet50.safetensors --data train-set --test test-set
   odc NAME --random --arch resnet18 --side 32 --data train.parquet --test test.parquet";
+
+/// Numbers of images a class in published low-shot results.
+const SHOTS: &str = "1,2,4,8,16,32,64,96";
+
+const EVAL_SVM_EXAMPLES: &str = "\
+Examples:
+  odc eval-svm --run runs/mine --data train-set --test test-set
+  odc eval-svm --run runs/mine --data VOCdevkit/VOC2007
+  odc eval-svm --run runs/mine --data VOCdevkit/VOC2007/ImageSets/Main/train.txt \\
+               --test VOCdevkit/VOC2007/ImageSets/Main/val.txt --ap interpolated
+  odc eval-svm --weights resnet50.safetensors --data train-set --test test-set --low-shot 1,4,16";
+
+const EVAL_CLUSTERS_EXAMPLES: &str = "\
+Examples:
+  odc eval-clusters runs/mine
+  odc eval-clusters runs/mine --against runs/mine/checkpoints/iteration-000002200.safetensors
+  odc eval-clusters new.csv --against old.csv";
 
 const EXTRACT_EXAMPLES: &str = "\
 Examples:

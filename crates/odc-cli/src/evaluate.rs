@@ -2,21 +2,27 @@
 
 use std::sync::Arc;
 
-use odc_data::Dataset;
+use odc_data::{Dataset, Source};
 use odc_eval::{Features, KnnClassifier, LinearProbe, LogisticProbe};
 use serde_json::{Value, json};
 
-use crate::arguments::{BackboneArguments, EvalKnnArguments, EvalLinearArguments, LabelledSets, MachineArguments};
+use crate::arguments::{
+    BackboneArguments, ColumnArguments, EvalKnnArguments, EvalLinearArguments, LabelledSets, MachineArguments,
+};
 use crate::backbone::Subject;
 use crate::images::{label_translation, tell_skipped};
 use crate::output::{Table, count, print, print_json};
 use crate::progress::Task;
 
 /// Features of labelled images to learn from and to test on.
-struct Sets {
+pub(crate) struct Sets {
     subject: Subject,
-    train: Features,
-    test: Features,
+    pub(crate) train: Features,
+    pub(crate) test: Features,
+    /// The images of `train`.
+    pub(crate) dataset: Arc<dyn Dataset>,
+    /// The images of `test`.
+    pub(crate) test_dataset: Arc<dyn Dataset>,
     /// In words: which images.
     about: String,
 }
@@ -29,7 +35,7 @@ pub(crate) fn linear(arguments: EvalLinearArguments) -> anyhow::Result<()> {
     let epochs = arguments.epochs;
     let probe = LinearProbe { epochs, milestones: vec![epochs * 3 / 5, epochs * 4 / 5], ..LinearProbe::default() };
     let logistic = LogisticProbe::default();
-    let sets = Sets::extract(&arguments.backbone, &arguments.sets, &arguments.machine)?;
+    let sets = Sets::extract(&arguments.backbone, &arguments.sets, &arguments.machine, ColumnArguments::open_labelled)?;
     let task = Task::begin("Linear probe, published protocol", 0);
     let published = probe.evaluate(&sets.train, &sets.test)?;
     drop(task);
@@ -71,7 +77,7 @@ pub(crate) fn linear(arguments: EvalLinearArguments) -> anyhow::Result<()> {
 /// # Errors
 /// As [`linear`].
 pub(crate) fn knn(arguments: EvalKnnArguments) -> anyhow::Result<()> {
-    let sets = Sets::extract(&arguments.backbone, &arguments.sets, &arguments.machine)?;
+    let sets = Sets::extract(&arguments.backbone, &arguments.sets, &arguments.machine, ColumnArguments::open_labelled)?;
     let task = Task::begin("Nearest neighbours", 0);
     let report = KnnClassifier::evaluate_each(&arguments.k, arguments.temperature, &sets.train, &sets.test)?;
     drop(task);
@@ -90,21 +96,26 @@ pub(crate) fn knn(arguments: EvalKnnArguments) -> anyhow::Result<()> {
 }
 
 impl Sets {
-    fn extract(
+    /// Features of the images that the flags mean; `open` refuses images that lack the labels that are needed.
+    ///
+    /// # Errors
+    /// Where the network or the images cannot be read, or there are no labels.
+    pub(crate) fn extract(
         backbone: &BackboneArguments,
         labelled: &LabelledSets,
         machine: &MachineArguments,
+        open: impl Fn(&ColumnArguments, &str, &Source) -> anyhow::Result<Arc<dyn Dataset>>,
     ) -> anyhow::Result<Self> {
         let mut subject = backbone.subject(machine)?;
         let source = subject.source(labelled.data.as_deref(), &labelled.columns)?;
         // Both sets are opened before the work begins: a wrong path should not cost minutes.
-        let dataset = labelled.columns.open_labelled("--data", &source)?;
+        let dataset = open(&labelled.columns, "--data", &source)?;
         let test_source = match &labelled.test {
             Some(path) => Some(labelled.columns.source(path, &source)),
             None => source.held_out(),
         };
         let test_set =
-            test_source.map(|test| Ok::<_, anyhow::Error>((labelled.columns.open_labelled("--test", &test)?, test)));
+            test_source.map(|test| Ok::<_, anyhow::Error>((open(&labelled.columns, "--test", &test)?, test)));
         let test_set = test_set.transpose()?;
         subject.resolve(dataset.as_ref());
         let loaded = subject.load()?;
@@ -113,6 +124,7 @@ impl Sets {
             tell_skipped(&features.skipped);
             Ok(features)
         };
+        let test_dataset = test_set.as_ref().map_or_else(|| Arc::clone(&dataset), |(test_set, _)| Arc::clone(test_set));
         let (train, test, about) = match test_set {
             Some((test_set, test_source)) => {
                 let translation = label_translation(test_set.as_ref(), dataset.as_ref())?;
@@ -120,7 +132,7 @@ impl Sets {
                 for label in test.true_labels.iter_mut().flatten() {
                     *label = translation.get(*label as usize).copied().unwrap_or(*label);
                 }
-                let generated = labelled.test.is_none();
+                let generated = labelled.test.is_none() && test_source.path == source.path;
                 let of = if generated { "new ones".to_owned() } else { format!("of {}", test_source.path) };
                 (features(&dataset, "the training images")?, test, of)
             }
@@ -131,10 +143,11 @@ impl Sets {
         };
         let about =
             format!("trained on {} of {}, tested on {} {about}", count(train.len(), "image"), source.path, test.len());
-        Ok(Self { subject, train, test, about })
+        Ok(Self { subject, train, test, dataset, test_dataset, about })
     }
 
-    fn heading(&self) -> String {
+    /// What the result is about, in words.
+    pub(crate) fn heading(&self) -> String {
         let data = &self.subject.recipe().data;
         format!(
             "{}\n{}\n{} features an image, from {side} × {side} pixels (view: {})\n\n",
@@ -147,7 +160,7 @@ impl Sets {
     }
 
     /// The result with what it is about.
-    fn json(&self, mut result: Value) -> Value {
+    pub(crate) fn json(&self, mut result: Value) -> Value {
         let recipe = self.subject.recipe();
         let about = json!({
             "network": self.subject.describe(), "backbone": recipe.model.backbone(), "side": recipe.data.resolved_side(),

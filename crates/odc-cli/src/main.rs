@@ -6,6 +6,8 @@
 mod arguments;
 mod assign;
 mod backbone;
+mod eval_clusters;
+mod eval_svm;
 mod evaluate;
 mod extract;
 mod failure;
@@ -45,6 +47,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Train(arguments) => return train::run(arguments),
         Command::EvalLinear(arguments) => evaluate::linear(arguments)?,
         Command::EvalKnn(arguments) => evaluate::knn(arguments)?,
+        Command::EvalSvm(arguments) => eval_svm::run(arguments)?,
+        Command::EvalClusters(arguments) => eval_clusters::run(arguments)?,
         Command::Extract(arguments) => extract::run(arguments)?,
         Command::Assign(arguments) => assign::run(arguments)?,
         Command::Info(arguments) => info::run(arguments)?,
