@@ -120,7 +120,7 @@ pub struct SvmFit {
 }
 
 /// A gap of at most this share of the objective ends a search.
-const TOLERANCE: f64 = 1e-4;
+const TOLERANCE: f64 = 1e-6;
 const ITERATIONS: usize = 100;
 /// SVMs that are searched for together.
 const TOGETHER: usize = 64;
