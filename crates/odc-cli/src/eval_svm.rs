@@ -31,9 +31,7 @@ pub(crate) fn run(arguments: EvalSvmArguments) -> anyhow::Result<()> {
     };
     let train = Labelled { features: &sets.train, classes: &train_classes };
     let test = Labelled { features: &sets.test, classes: &test_classes };
-    let mut task = Task::begin("Linear SVMs", 0);
-    let report = svm.evaluate(train, test, &mut |done, all| task.at(done, all))?;
-    drop(task);
+    // First, because it may refuse: a class can have fewer images than are to be drawn.
     let few = match &arguments.low_shot {
         Some(shots) => {
             let mut task = Task::begin("Linear SVMs from few images", shots.len() * arguments.draws);
@@ -41,6 +39,10 @@ pub(crate) fn run(arguments: EvalSvmArguments) -> anyhow::Result<()> {
         }
         None => None,
     };
+    let svms = train_classes.names().len() * (1 + svm.folds * svm.seeds) * svm.costs.len();
+    let mut task = Task::begin("Linear SVMs", svms);
+    let report = svm.evaluate(train, test, &mut |done, all| task.at(done, all))?;
+    drop(task);
     if arguments.json {
         return print_json(&sets.json(json!({ "settings": svm, "svm": report, "low_shot": few })));
     }

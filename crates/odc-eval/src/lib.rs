@@ -1,4 +1,4 @@
-//! What features are worth: linear probe, kNN, cluster scores, extraction.
+//! What features are worth: linear probe, kNN, linear SVM, cluster scores, extraction.
 //!
 //! [`extract`] gives [`Features`]; what judges them takes two of these, one to learn from and one to be asked about:
 //! [`KnnClassifier`], [`LinearProbe`] (the protocol of published numbers), [`LogisticProbe`] (no schedule, to

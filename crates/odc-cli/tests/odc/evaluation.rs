@@ -27,11 +27,11 @@ fn svms_of_one_label_each() {
         assert!(table.contains(said), "{said:?} is not said: {table}");
     }
     let few = ["--costs", "0.1,10", "--ap", "voc11", "--low-shot"];
-    let limit = ["--limit", "1200"];
+    let limit = ["--limit", "1400"];
     let report =
         odc(&here, &[&["eval-svm", "--data", "shapes"], &RANDOM[..], &few, &limit].concat()).succeeded().json();
     assert_eq!(report["settings"]["average_precision"], "voc11");
-    assert_eq!(report["svm"]["train_images"], 1200);
+    assert_eq!(report["svm"]["train_images"], 1400);
     assert!(report["svm"]["accuracy"]["mean"].is_number());
     let shots: Vec<u64> = report["low_shot"]["results"]
         .as_array()
