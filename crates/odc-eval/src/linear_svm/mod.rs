@@ -205,7 +205,7 @@ impl LinearSvm {
             (0..self.seeds as u64).map(|seed| stratified_folds(shows, self.folds, seed)).collect()
         };
         let folds: Vec<Vec<Vec<Option<usize>>>> = classes.par_iter().map(cut).collect();
-        // Of each class: all rows, then for each way and fold the rows that are not in the fold.
+        // Of each class: for each way and fold the rows that are not in the fold, then all rows.
         let mut targets: Vec<Vec<f32>> = Vec::new();
         for (shows, folds) in classes.iter().zip(&folds) {
             let whole = self.targets(shows.iter().copied());

@@ -160,8 +160,9 @@ mod tests {
         for place in 0..3 {
             let product =
                 |number: usize| -> f64 { row(number).iter().zip(columns[place]).map(|(x, v)| f64::from(*x) * v).sum() };
-            for number in 0..n {
-                assert!((f64::from(forward[place][number]) - product(number)).abs() < 1e-5);
+            assert_eq!(forward[place].len(), n);
+            for (number, score) in forward[place].iter().enumerate() {
+                assert!((f64::from(*score) - product(number)).abs() < 1e-5);
             }
             for entry in 0..8 {
                 let sum = |of: &dyn Fn(usize) -> f64| -> f64 {
