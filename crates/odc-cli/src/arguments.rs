@@ -40,6 +40,8 @@ pub(crate) enum Command {
 ///   - a .txt or .csv file with `path` or `path,label` a line
 ///   - a .parquet file in the Hugging Face layout, or a folder of them
 ///   - CIFAR's binary files
+///   - a PASCAL VOC folder, such as VOCdevkit/VOC2007 (its split trainval), or
+///     a list of its ImageSets/Main
 ///
 /// The run folder gets recipe.toml (all settings), log.jsonl and tensorboard/
 /// (the numbers of the progress bar), checkpoints/, and at the end

@@ -43,6 +43,10 @@ impl ColumnArguments {
         if (0..dataset.len()).any(|index| dataset.true_label(index).is_some()) {
             return Ok(dataset);
         }
+        if shows_classes(dataset.as_ref()) {
+            let reason = "these images may show several classes each, and this score asks for one; use eval-svm";
+            return Err(WrongUse(format!("{what} {}: {reason}", source.path)).into());
+        }
         Err(no_labels(what, source))
     }
 
@@ -52,9 +56,14 @@ impl ColumnArguments {
     /// As [`ColumnArguments::open_labelled`].
     pub(crate) fn open_with_classes(&self, what: &str, source: &Source) -> anyhow::Result<Arc<dyn Dataset>> {
         let dataset = self.open(source)?;
-        let known = |index| (0..dataset.class_names().len() as u32).any(|class| dataset.shows(index, class).is_some());
-        if (0..dataset.len()).any(known) { Ok(dataset) } else { Err(no_labels(what, source)) }
+        if shows_classes(dataset.as_ref()) { Ok(dataset) } else { Err(no_labels(what, source)) }
     }
+}
+
+/// Whether anything is known of what any image shows.
+fn shows_classes(dataset: &dyn Dataset) -> bool {
+    let known = |index| (0..dataset.class_names().len() as u32).any(|class| dataset.shows(index, class).is_some());
+    (0..dataset.len()).any(known)
 }
 
 fn no_labels(what: &str, source: &Source) -> anyhow::Error {
