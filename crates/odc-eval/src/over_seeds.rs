@@ -1,0 +1,36 @@
+//! One number for each of several seeds, their mean and their deviation.
+
+use serde::{Deserialize, Serialize};
+
+/// A result over several seeds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OverSeeds {
+    /// One for each seed.
+    pub values: Vec<f64>,
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation, with n − 1 below; 0 for a single one.
+    pub deviation: f64,
+}
+
+impl OverSeeds {
+    /// Of these values, one or more.
+    pub fn new(values: Vec<f64>) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        Self { mean, deviation: (squares / (n - 1.0).max(1.0)).sqrt(), values }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mean_and_deviation_by_hand() {
+        let three = OverSeeds::new(vec![1.0, 2.0, 6.0]);
+        assert_eq!((three.mean, three.deviation), (3.0, 7.0_f64.sqrt()));
+        assert_eq!(OverSeeds::new(vec![5.0]).deviation, 0.0);
+    }
+}
