@@ -21,6 +21,14 @@ impl OverSeeds {
         let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
         Self { mean, deviation: (squares / (n - 1.0).max(1.0)).sqrt(), values }
     }
+
+    /// `53.42 %`, or with several seeds `53.42 ± 0.10 %`.
+    pub fn percent(&self) -> String {
+        match self.values.len() {
+            1 => format!("{:.2} %", self.mean),
+            _ => format!("{:.2} ± {:.2} %", self.mean, self.deviation),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -31,6 +39,8 @@ mod tests {
     fn mean_and_deviation_by_hand() {
         let three = OverSeeds::new(vec![1.0, 2.0, 6.0]);
         assert_eq!((three.mean, three.deviation), (3.0, 7.0_f64.sqrt()));
-        assert_eq!(OverSeeds::new(vec![5.0]).deviation, 0.0);
+        assert_eq!(three.percent(), "3.00 ± 2.65 %");
+        let one = OverSeeds::new(vec![5.0]);
+        assert_eq!((one.deviation, one.percent().as_str()), (0.0, "5.00 %"));
     }
 }
