@@ -2,6 +2,7 @@
 
 mod support;
 
+mod probes;
 mod stopped_runs;
 mod whole_run;
 mod wrong_input;
