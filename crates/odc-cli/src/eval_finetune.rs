@@ -4,6 +4,7 @@ use odc_eval::{FineTuning, FineTuningReport};
 use serde_json::json;
 
 use crate::arguments::EvalFinetuneArguments;
+use crate::images::tell_skipped;
 use crate::output::{Table, count, print, print_json};
 use crate::progress::Task;
 
@@ -28,21 +29,19 @@ pub(crate) fn run(arguments: EvalFinetuneArguments) -> anyhow::Result<()> {
     let mut reports = Vec::new();
     for &share in &arguments.labels {
         let mut task = Task::begin(&format!("Fine-tuning on {} of the labels", percent_of(share)), trainings);
-        reports.push(fine_tuning.evaluate(
-            loaded.backbone(),
-            (&open.train, &open.test),
-            &config,
-            share,
-            arguments.seeds,
-            &mut |done, total| task.at(done, total),
-        )?);
+        let mut progress = |done, total| task.at(done, total);
+        let sets = (&open.train, &open.test);
+        let report = fine_tuning.evaluate(loaded.backbone(), sets, &config, share, arguments.seeds, &mut progress)?;
+        drop(task);
+        tell_skipped(&report.skipped);
+        reports.push(report);
     }
     let (train, test) = (open.train.len(), reports.first().map_or(0, |report| report.test_images));
     if arguments.json {
         let result = json!({ "schedule": fine_tuning, "seeds": arguments.seeds, "fine_tuning": reports });
-        return print_json(&open.json(train, test, result));
+        return print_json(&open.json(LEARNED, train, test, result));
     }
-    let mut text = format!("{}\n", open.heading(train, test));
+    let mut text = format!("{}\n", open.heading(LEARNED, train, test));
     for report in &reports {
         text += &format!("\n{}{}", table(report), outcome(report));
     }
@@ -56,6 +55,9 @@ pub(crate) fn run(arguments: EvalFinetuneArguments) -> anyhow::Result<()> {
         fine_tuning.weight_decay
     ))
 }
+
+/// Of the training images only a share of the labels is looked at: each table says how many.
+const LEARNED: &str = "labels drawn from";
 
 /// The grid.
 fn table(report: &FineTuningReport) -> Table {

@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: EvalLinearArguments) -> anyhow::Result<()> {
     if !arguments.json {
         let table = table(&outcomes, &published, &regression);
         let notes = notes(&arguments, &pooled, &per_stage, &logistic, &regression);
-        return print(&format!("{}\n\n{table}{notes}", open.heading(train, test)));
+        return print(&format!("{}\n\n{table}{notes}", open.heading("trained on", train, test)));
     }
     let stages: Vec<_> = outcomes.iter().map(Outcome::json).collect();
     let mut result = json!({
@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: EvalLinearArguments) -> anyhow::Result<()> {
     if arguments.stages {
         result["stages"] = json!({ "schedule": per_stage, "results": stages });
     }
-    print_json(&open.json(train, test, result))
+    print_json(&open.json("trained on", train, test, result))
 }
 
 /// The features of all layers, the average pool's last; and the plain view of the pooled ones where `views` are random.

@@ -64,13 +64,13 @@ impl Sets {
 
     /// What was judged, for the head of a table.
     pub(crate) fn heading(&self) -> String {
-        let images = self.open.heading(self.train.len(), self.test.len());
+        let images = self.open.heading("trained on", self.train.len(), self.test.len());
         format!("{images}\n{} features an image\n\n", self.train.dim)
     }
 
     /// The result with what it is about.
     pub(crate) fn json(&self, result: Value) -> Value {
-        let mut result = self.open.json(self.train.len(), self.test.len(), result);
+        let mut result = self.open.json("trained on", self.train.len(), self.test.len(), result);
         if let Some(result) = result.as_object_mut() {
             result.insert("dim".to_owned(), json!(self.train.dim));
         }

@@ -58,23 +58,23 @@ impl LabelledSets {
 }
 
 impl OpenSets {
-    /// Network, images and view, for the head of a table.
-    pub(crate) fn heading(&self, train_images: usize, test_images: usize) -> String {
+    /// Network, images and view, for the head of a table. `learned` says what was done with the first, `trained on`.
+    pub(crate) fn heading(&self, learned: &str, train_images: usize, test_images: usize) -> String {
         format!(
             "{}\n{}\nfrom {side} × {side} pixels (view: {})",
             self.subject.describe(),
-            self.about(train_images, test_images),
+            self.about(learned, train_images, test_images),
             self.subject.view(),
             side = self.subject.recipe().data.resolved_side(),
         )
     }
 
     /// The result with what it is about.
-    pub(crate) fn json(&self, train_images: usize, test_images: usize, mut result: Value) -> Value {
+    pub(crate) fn json(&self, learned: &str, train_images: usize, test_images: usize, mut result: Value) -> Value {
         let recipe = self.subject.recipe();
         let about = json!({
             "network": self.subject.describe(), "backbone": recipe.model.backbone(), "side": recipe.data.resolved_side(),
-            "view": recipe.data.plain_view, "images": self.about(train_images, test_images),
+            "view": recipe.data.plain_view, "images": self.about(learned, train_images, test_images),
             "train_images": train_images, "test_images": test_images,
         });
         if let (Some(result), Value::Object(about)) = (result.as_object_mut(), about) {
@@ -83,9 +83,9 @@ impl OpenSets {
         result
     }
 
-    fn about(&self, train_images: usize, test_images: usize) -> String {
+    fn about(&self, learned: &str, train_images: usize, test_images: usize) -> String {
         let train = count(train_images, "image");
-        format!("trained on {train} of {}, tested on {test_images} {}", self.train_from, self.test_from)
+        format!("{learned} {train} of {}, tested on {test_images} {}", self.train_from, self.test_from)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use odc_data::{Batch, Dataset, Loader, LoaderConfig, Sampling, Subset, View};
+use odc_data::{Batch, Dataset, Loader, LoaderConfig, Sampling, Skipped, Subset, View};
 use odc_model::{Head, Mode, ResNet};
 use odc_ops::{ParameterGroup, Sgd};
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ pub struct FineTuningReport {
     /// Percent of test images that are right after training with the best pair on all labelled images, for each seed. The
     /// first seed chose the pair; every seed draws its own labelled images.
     pub top1: OverSeeds,
+    /// Images that could not be decoded; they take no part, `labelled_images` counts them.
+    #[serde(skip)]
+    pub skipped: Vec<Skipped>,
 }
 
 /// One pair of the grid.
@@ -153,14 +156,15 @@ impl FineTuning {
         };
         let mut grid = Vec::with_capacity(pairs.len());
         let mut test_images = 0;
+        let mut skipped = Vec::new();
         for (learning_rate, head_multiplier) in pairs {
             let pair = (learning_rate, head_multiplier);
             let (learn, ask): (&[u32], Arc<dyn Dataset>) = match &parts {
                 Some((learn, ask)) => (learn, Arc::new(Subset::new(Arc::clone(subject.train), ask.clone()))),
                 None => (&labelled, Arc::clone(test)),
             };
-            let head = self.train(subject, learn, pair, self.seed)?;
-            let score = head.map(|head| subject.accuracy(&head, &ask)).transpose()?;
+            let head = self.train(subject, learn, pair, self.seed, &mut skipped)?;
+            let score = head.map(|head| subject.accuracy(&head, &ask, &mut skipped)).transpose()?;
             test_images = score.map_or(test_images, |(_, images)| images);
             grid.push(GridPoint { learning_rate, head_multiplier, accuracy: score.map(|(accuracy, _)| accuracy) });
             step(&mut done);
@@ -178,12 +182,16 @@ impl FineTuning {
                 continue;
             }
             let labelled = draw_labelled(&subject.labels, share, seed)?;
-            let head = self.train(subject, &labelled, (best.learning_rate, best.head_multiplier), seed)?;
-            let (accuracy, images) = subject.accuracy(&head.ok_or_else(diverged)?, test)?;
+            let head =
+                self.train(subject, &labelled, (best.learning_rate, best.head_multiplier), seed, &mut skipped)?;
+            let (accuracy, images) = subject.accuracy(&head.ok_or_else(diverged)?, test, &mut skipped)?;
             test_images = images;
             top1.push(accuracy);
             step(&mut done);
         }
+        // Every training and every test meets them again.
+        skipped.sort_by(|a: &Skipped, b| (&a.name, a.index).cmp(&(&b.name, b.index)));
+        skipped.dedup();
         Ok(FineTuningReport {
             share,
             labelled_images: labelled.len(),
@@ -194,6 +202,7 @@ impl FineTuning {
             grid,
             best,
             top1: OverSeeds::new(top1),
+            skipped,
         })
     }
 
@@ -204,6 +213,7 @@ impl FineTuning {
         labelled: &[u32],
         (learning_rate, head_multiplier): (f64, f64),
         seed: u64,
+        skipped: &mut Vec<Skipped>,
     ) -> Result<Option<Head>, EvalError> {
         subject.restore()?;
         let backbone = subject.backbone;
@@ -227,6 +237,9 @@ impl FineTuning {
                 LoaderConfig { batch_size, side, workers, queue: workers + 1, seed, epoch: epoch as u64 };
             let order = Sampling::Permutation.epoch(seed, epoch as u64, set.len());
             for batch in Loader::new(Arc::clone(&set), order, 0, view.clone(), loader_config) {
+                if epoch == 0 {
+                    skipped.extend_from_slice(&batch.skipped);
+                }
                 // Batch norm needs two images; one that is left over has its turn in another epoch.
                 if batch.indices.len() < 2 {
                     continue;
@@ -327,10 +340,16 @@ impl Subject<'_> {
     }
 
     /// Percent of the labelled images that are right, and how many there are.
-    fn accuracy(&self, head: &Head, dataset: &Arc<dyn Dataset>) -> Result<(f64, usize), EvalError> {
+    fn accuracy(
+        &self,
+        head: &Head,
+        dataset: &Arc<dyn Dataset>,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<(f64, usize), EvalError> {
         let mut forward =
             |images: &Tensor| odc_ops::in_pool(|| head.forward(&self.backbone.forward(images, Mode::Eval)?));
         let logits = extract_with(&mut forward, dataset, self.config, &mut |_, _| ())?;
+        skipped.extend_from_slice(&logits.skipped);
         let (mut right, mut all) = (0, 0);
         for (row, label) in logits.true_labels.iter().enumerate() {
             let Some(label) = label else { continue };

@@ -295,4 +295,8 @@ fn fine_tuning_that_cannot_be_is_refused() {
     assert!(message(&negative, 0.5, 1).contains("head_multipliers = -1: must be above 0"));
     let steep = FineTuning { learning_rates: vec![1e30], epochs: 8, ..short() };
     assert!(message(&steep, 1.0, 1).contains("give smaller ones"));
+
+    let (torn, mut silent): (Arc<dyn Dataset>, _) = (Arc::new(Torn(images.clone())), |_, _| ());
+    let report = short().evaluate(&network, (&torn, &torn), &config(), 1.0, 2, &mut silent).expect("23 are left");
+    assert_eq!((report.labelled_images, report.test_images, report.skipped.len()), (24, 23, 1));
 }
