@@ -26,6 +26,7 @@ pub(crate) enum Command {
     EvalKnn(EvalKnnArguments),
     EvalSvm(EvalSvmArguments),
     EvalClusters(EvalClustersArguments),
+    EvalFinetune(EvalFinetuneArguments),
     Extract(ExtractArguments),
     Assign(AssignArguments),
     Info(InfoArguments),
@@ -133,7 +134,8 @@ pub(crate) struct MachineArguments {
 /// How well a linear classifier does on the frozen features.
 ///
 /// The usual measure of features: a linear layer is trained on them with labels, and tested on other images. Two ways
-/// are printed: the published protocol (SGD) and logistic regression, the best of several weight decays.
+/// are printed: the published protocol (SGD) and logistic regression, the best of several weight decays. With --stages
+/// every stage of the network is judged, too, all from one pass over the images.
 #[derive(Args)]
 #[command(after_help = EVAL_EXAMPLES)]
 pub(crate) struct EvalLinearArguments {
@@ -143,9 +145,33 @@ pub(crate) struct EvalLinearArguments {
     #[command(flatten)]
     pub(crate) sets: LabelledSets,
 
+    /// Judge each of the five stages, too: its map average-pooled to about 9,000 numbers, batch norm, a linear layer
+    #[arg(long)]
+    pub(crate) stages: bool,
+
     /// Epochs of the published protocol; the learning rate falls at three and four fifths
     #[arg(long, default_value_t = 100)]
     pub(crate) epochs: usize,
+
+    /// Epochs of a stage's protocol; the learning rate falls at one and two thirds
+    #[arg(long, requires = "stages", default_value_t = 90)]
+    pub(crate) stage_epochs: usize,
+
+    /// Train the published protocols with so many seeds; mean and deviation are told
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seeds: usize,
+
+    /// Train the published protocols on so many random crops and flips of each image, which take turns over the epochs
+    /// [default: on its plain view]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) views: usize,
+
+    /// Most memory for features, in GiB; what would need more is refused
+    #[arg(long, value_name = "GIB", default_value_t = 16.0)]
+    pub(crate) memory: f64,
+
+    #[command(flatten)]
+    pub(crate) cache: CacheArguments,
 
     #[command(flatten)]
     pub(crate) machine: MachineArguments,
@@ -175,6 +201,57 @@ pub(crate) struct EvalKnnArguments {
     /// A neighbour's vote weighs exp(cosine similarity / temperature)
     #[arg(long, default_value_t = 0.07)]
     pub(crate) temperature: f32,
+
+    #[command(flatten)]
+    pub(crate) cache: CacheArguments,
+
+    #[command(flatten)]
+    pub(crate) machine: MachineArguments,
+
+    /// Print the outcome as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How well the network does when all of it is fine-tuned on few labels.
+///
+/// Backbone and a new linear layer are trained together on a share of the labels of each class, for every learning rate with
+/// every multiplier of the layer's own, and tested on other images. The whole grid is printed.
+///
+/// The best pair is chosen on a fifth of the labelled images where that is 100 images or more and every class has five
+/// labels, and then trained on all of them; otherwise on the test images, as published numbers are.
+#[derive(Args)]
+#[command(after_help = EVAL_EXAMPLES)]
+pub(crate) struct EvalFinetuneArguments {
+    #[command(flatten)]
+    pub(crate) backbone: BackboneArguments,
+
+    #[command(flatten)]
+    pub(crate) sets: LabelledSets,
+
+    /// Shares of each class's labels to train on, one label a class at least
+    #[arg(long, value_name = "SHARE", value_delimiter = ',', default_values_t = [0.01, 0.1])]
+    pub(crate) labels: Vec<f64>,
+
+    /// Learning rates of the backbone
+    #[arg(long, value_name = "RATE", value_delimiter = ',', default_values_t = [0.001, 0.01, 0.1])]
+    pub(crate) lr: Vec<f64>,
+
+    /// Multiples of it for the linear layer
+    #[arg(long, value_name = "FACTOR", value_delimiter = ',', default_values_t = [1.0, 10.0, 100.0])]
+    pub(crate) head_multiplier: Vec<f64>,
+
+    /// Passes over the labelled images; the learning rate falls at three and four fifths
+    #[arg(long, default_value_t = 20)]
+    pub(crate) epochs: usize,
+
+    /// Images a step at most; a sixteenth of the labelled ones, and 16 at least, where that is less
+    #[arg(long, default_value_t = 256)]
+    pub(crate) batch_size: usize,
+
+    /// Train the best pair with so many seeds, each with labels of its own; mean and deviation are told
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seeds: usize,
 
     #[command(flatten)]
     pub(crate) machine: MachineArguments,
@@ -223,6 +300,9 @@ pub(crate) struct EvalSvmArguments {
     pub(crate) draws: usize,
 
     #[command(flatten)]
+    pub(crate) cache: CacheArguments,
+
+    #[command(flatten)]
     pub(crate) machine: MachineArguments,
 
     /// Print the outcome as one JSON object on standard output
@@ -257,7 +337,8 @@ pub(crate) struct EvalClustersArguments {
 
 /// Write the features of images as .npy or parquet, with their names.
 ///
-/// The features are the backbone's, after its average pool, from the plain view of every image.
+/// The features are from the plain view of every image: the backbone's, after its average pool, or those that --features
+/// names.
 #[derive(Args)]
 #[command(after_help = EXTRACT_EXAMPLES)]
 pub(crate) struct ExtractArguments {
@@ -275,7 +356,8 @@ pub(crate) struct ExtractArguments {
     #[arg(long, value_enum, default_value_t = FeatureFormat::Npy)]
     pub(crate) format: FeatureFormat,
 
-    /// Which features: `pool`, the backbone's; `neck`, those that are clustered (only of a run)
+    /// Which features: `pool`, the backbone's; `neck`, those that are clustered (only of a run); `stage1` to `stage5`, as
+    /// `eval-linear --stages` judges them
     #[arg(long, value_enum, default_value_t = FeatureKind::Pool)]
     pub(crate) features: FeatureKind,
 
@@ -409,6 +491,15 @@ pub(crate) struct LabelledSets {
     pub(crate) columns: ColumnArguments,
 }
 
+/// Where features are kept.
+#[derive(Args)]
+pub(crate) struct CacheArguments {
+    /// Keep features in DIR: the next eval-linear, eval-knn or eval-svm of the same network and images does not extract them
+    /// again
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+}
+
 /// How a source is read.
 #[derive(Args)]
 pub(crate) struct ColumnArguments {
@@ -441,6 +532,16 @@ pub(crate) enum FeatureKind {
     Pool,
     /// The neck's, those that are clustered
     Neck,
+    /// The map before the first block, average-pooled
+    Stage1,
+    /// That after the first group of blocks
+    Stage2,
+    /// After the second
+    Stage3,
+    /// After the third
+    Stage4,
+    /// After the fourth
+    Stage5,
 }
 
 /// How average precision is computed.
@@ -490,7 +591,7 @@ Examples:
   odc train --resume runs/photos";
 
 const EVAL_EXAMPLES: &str = "\
-Examples (NAME is eval-linear or eval-knn):
+Examples (NAME is eval-linear, eval-knn or eval-finetune):
   odc NAME --run runs/shapes-1
   odc NAME --run runs/mine --data train-set --test test-set
   odc NAME --weights resnet50.safetensors --data train-set --test test-set

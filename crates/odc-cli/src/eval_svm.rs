@@ -13,10 +13,10 @@ use crate::progress::Task;
 /// # Errors
 /// Where the network or the images cannot be read, there are no labels, or a setting is out of bounds.
 pub(crate) fn run(arguments: EvalSvmArguments) -> anyhow::Result<()> {
-    let sets =
-        Sets::extract(&arguments.backbone, &arguments.sets, &arguments.machine, ColumnArguments::open_with_classes)?;
-    let train_classes = TrueClasses::of(sets.dataset.as_ref(), &sets.train);
-    let test_classes = TrueClasses::of(sets.test_dataset.as_ref(), &sets.test);
+    let open = arguments.sets.open(&arguments.backbone, &arguments.machine, ColumnArguments::open_with_classes)?;
+    let sets = Sets::extract(open, &arguments.cache)?;
+    let train_classes = TrueClasses::of(sets.open.train.as_ref(), &sets.train);
+    let test_classes = TrueClasses::of(sets.open.test.as_ref(), &sets.test);
     let default = if train_classes.is_single_label() { PrecisionMeasure::Area } else { PrecisionMeasure::Voc11 };
     let measure = arguments.ap.unwrap_or(default);
     let svm = LinearSvm {
@@ -47,10 +47,10 @@ pub(crate) fn run(arguments: EvalSvmArguments) -> anyhow::Result<()> {
         return print_json(&sets.json(json!({ "settings": svm, "svm": report, "low_shot": few })));
     }
     let few = few.map(|few| low_shot_table(&few)).unwrap_or_default();
-    print(&format!("{}{}{}{few}", sets.heading(), class_table(&report, &svm), protocol(&svm, measure)))
+    print(&format!("{}{}{}{few}", sets.heading(), class_table(&report), protocol(&svm, measure)))
 }
 
-fn class_table(report: &SvmReport, svm: &LinearSvm) -> String {
+fn class_table(report: &SvmReport) -> String {
     let mut table = Table::default();
     table.row(["class", "images", "not", "cost", "3-fold AP", "test images", "test AP"]);
     for class in &report.classes {
@@ -69,9 +69,9 @@ fn class_table(report: &SvmReport, svm: &LinearSvm) -> String {
     }
     let judged = report.classes.iter().filter(|class| class.average_precision.is_some()).count();
     let mut text = format!("{table}\n  mean average precision of {judged} of {} classes   ", report.classes.len());
-    text += &spread(report.mean_average_precision, svm.seeds);
-    if let Some(accuracy) = report.accuracy {
-        text += &format!("\n  accuracy of the largest score   {}", spread(accuracy, svm.seeds));
+    text += &report.mean_average_precision.percent();
+    if let Some(accuracy) = &report.accuracy {
+        text += &format!("\n  accuracy of the largest score   {}", accuracy.percent());
     }
     text + "\n\n"
 }
@@ -83,8 +83,8 @@ fn low_shot_table(report: &LowShotReport) -> String {
         table.row([
             &result.shots.to_string(),
             &cost(result.cost),
-            &spread(result.mean_average_precision, report.draws),
-            &result.accuracy.map_or_else(|| "-".to_owned(), |accuracy| spread(accuracy, report.draws)),
+            &result.mean_average_precision.percent(),
+            &result.accuracy.as_ref().map_or_else(|| "-".to_owned(), MeanAndDeviation::percent),
         ]);
     }
     let drawn = if report.single_label {
@@ -133,14 +133,6 @@ impl PrecisionMeasure {
             Self::Interpolated => "area under interpolated precision, as VOC from 2010 on",
             Self::Voc11 => "interpolated precision at 11 recalls, as VOC 2007",
         }
-    }
-}
-
-/// `71.25 %`, or `71.25 % ± 0.40` of several values.
-fn spread(value: MeanAndDeviation, of: usize) -> String {
-    match of {
-        1 => format!("{:.2} %", value.mean),
-        _ => format!("{:.2} % ± {:.2}", value.mean, value.deviation),
     }
 }
 

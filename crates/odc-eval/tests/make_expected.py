@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Makes expected.json: numbers of scikit-learn for the cases of expected.rs.
+"""Makes expected.json: numbers of scikit-learn for the cases of expected.rs, and of PyTorch for src/linear_probe.rs.
 
-The same inputs on both sides: splitmix64 as in the manifest of tests/golden (`_formula`). Needs numpy, scipy, scikit-learn.
+The same inputs on both sides: splitmix64 as in the manifest of tests/golden (`_formula`). Needs numpy, scipy, scikit-learn,
+torch.
 """
 import json
 import pathlib
 
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, average_precision_score, normalized_mutual_info_score, precision_recall_curve
@@ -117,6 +119,33 @@ def svm(xtr, ttr, xte, tte, costs):
     return dict(costs=costs, classes=out, accuracy=100 * np.mean(tte[np.arange(len(tte)), top] == 1))
 
 
+def stage_probe():
+    """Batch norm without parameters, linear layer, SGD after Nesterov: 3 batches, shown twice."""
+    dim, classes = 10, 4
+    x = torch.from_numpy(3 * formula(21, 48 * dim).reshape(48, dim) + np.arange(dim, dtype=np.float32))
+    y = torch.tensor([row * 5 % 7 % 4 for row in range(48)])
+    start = torch.from_numpy(0.5 * formula(22, (dim + 1) * classes))
+    norm, layer = torch.nn.BatchNorm1d(dim, affine=False), torch.nn.Linear(dim, classes)
+    with torch.no_grad():
+        layer.weight.copy_(start[:dim * classes].reshape(dim, classes).t())
+        layer.bias.copy_(start[dim * classes:])
+    sgd = torch.optim.SGD(layer.parameters(), lr=0.5, momentum=0.9, nesterov=True, weight_decay=0.01)
+    losses = []
+    for lr in (0.5, 0.05):
+        sgd.param_groups[0]["lr"] = lr
+        for batch in range(0, 48, 16):
+            loss = torch.nn.functional.cross_entropy(layer(norm(x[batch:batch + 16])), y[batch:batch + 16])
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            losses.append(loss.item())
+    norm.eval()
+    with torch.no_grad():
+        parameters = torch.cat([layer.weight.t().reshape(-1), layer.bias])
+        return dict(losses=losses, parameters=parameters.tolist(), normalised=norm(x[:4]).reshape(-1).tolist(),
+                    classes=layer(norm(x)).argmax(1).tolist())
+
+
 def main():
     a, b = labels(1, 400, 7), labels(2, 400, 5)
     same = np.where(formula(3, 400) < 0.3, b, a)
@@ -127,6 +156,7 @@ def main():
         clusters=[clusters("independent", a, b), clusters("related", same, b), clusters("more clusters", labels(4, 400, 40), b)],
         logistic=logistic(xtr.astype(np.float64), ytr, xte.astype(np.float64), yte),
         knn15=100 * knn.fit(unit(xtr), ytr).score(unit(xte), yte),
+        stage_probe=stage_probe(),
     )
     one_of = lambda y: np.where(y[:, None] == np.arange(5), 1, -1)
     a, b = unit(xtr.astype(np.float64)), unit(xte.astype(np.float64))

@@ -3,6 +3,7 @@
 mod support;
 
 mod evaluation;
+mod probes;
 mod stopped_runs;
 mod whole_run;
 mod wrong_input;

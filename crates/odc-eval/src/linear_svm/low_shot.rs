@@ -5,10 +5,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::newton::Hyperplane;
-use super::{
-    Labelled, LinearSvm, MeanAndDeviation, Outcome, Side, Sides, TOGETHER, has_both, newton, nothing_to_judge,
-};
-use crate::EvalError;
+use super::{Labelled, LinearSvm, Outcome, Side, Sides, TOGETHER, has_both, newton, nothing_to_judge};
+use crate::{EvalError, MeanAndDeviation};
 
 /// What [`LinearSvm::low_shot`] found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,8 +30,6 @@ pub struct LowShotResult {
     pub mean_average_precision: MeanAndDeviation,
     /// Percent of test images whose class has the largest score, over the draws; only where every image shows one class.
     pub accuracy: Option<MeanAndDeviation>,
-    /// Percent: mean average precision of each draw.
-    pub of_draws: Vec<f64>,
 }
 
 impl LinearSvm {
@@ -165,16 +161,15 @@ impl Pools {
 fn result(shots: usize, costs: &[f64], outcomes: &[Vec<Outcome>]) -> Option<LowShotResult> {
     let with_cost =
         |place: usize| -> Option<Vec<f64>> { outcomes.iter().map(|of_draw| of_draw[place].mean()).collect() };
-    let of_costs: Vec<Vec<f64>> = (0..costs.len()).map(with_cost).collect::<Option<_>>()?;
+    let mut of_costs: Vec<Vec<f64>> = (0..costs.len()).map(with_cost).collect::<Option<_>>()?;
     let mean = |place: usize| of_costs[place].iter().sum::<f64>();
     let best = (0..costs.len()).reduce(|best, place| if mean(place) > mean(best) { place } else { best })?;
     let accuracies: Option<Vec<f64>> = outcomes.iter().map(|of_draw| of_draw[best].accuracy).collect();
     Some(LowShotResult {
         shots,
         cost: costs[best],
-        mean_average_precision: MeanAndDeviation::of(&of_costs[best]),
-        accuracy: accuracies.map(|accuracies| MeanAndDeviation::of(&accuracies)),
-        of_draws: of_costs[best].clone(),
+        mean_average_precision: MeanAndDeviation::new(of_costs.swap_remove(best)),
+        accuracy: accuracies.map(MeanAndDeviation::new),
     })
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use self::folds::stratified_folds;
 use self::newton::{Hyperplane, Newton};
 use self::rows::UnitRows;
-use crate::{AveragePrecision, EvalError, Features, TrueClasses};
+use crate::{AveragePrecision, EvalError, Features, MeanAndDeviation, TrueClasses};
 
 pub use self::low_shot::{LowShotReport, LowShotResult};
 
@@ -59,15 +59,6 @@ pub struct Labelled<'a> {
     pub features: &'a Features,
     /// The true classes of each row.
     pub classes: &'a TrueClasses,
-}
-
-/// A mean, and the standard deviation (of these values, not of an estimate from them: divided by their number).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MeanAndDeviation {
-    /// Mean.
-    pub mean: f64,
-    /// Standard deviation; 0 for a single value.
-    pub deviation: f64,
 }
 
 /// What [`LinearSvm`] found.
@@ -188,8 +179,8 @@ impl LinearSvm {
             train_images: sides.train.classes.n_known(),
             test_images: sides.test.classes.n_known(),
             dim: sides.train.rows.width() - 1,
-            mean_average_precision: MeanAndDeviation::of(&maps),
-            accuracy: accuracies.map(|accuracies| MeanAndDeviation::of(&accuracies)),
+            mean_average_precision: MeanAndDeviation::new(maps),
+            accuracy: accuracies.map(MeanAndDeviation::new),
             classes: classes.collect(),
         })
     }
@@ -275,14 +266,6 @@ impl LinearSvm {
             }
         }
         Ok(())
-    }
-}
-
-impl MeanAndDeviation {
-    fn of(values: &[f64]) -> Self {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        Self { mean, deviation: (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt() }
     }
 }
 
