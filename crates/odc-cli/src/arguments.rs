@@ -46,7 +46,7 @@ pub(crate) enum Command {
 ///
 /// The run folder gets recipe.toml (all settings), log.jsonl and tensorboard/
 /// (the numbers of the progress bar), checkpoints/, and at the end
-/// backbone.safetensors (torchvision's names), clusters.csv and summary.json.
+/// backbone.safetensors (torchvision's names; AlexNet: DeepCluster's), clusters.csv and summary.json.
 ///
 /// Ctrl-C finishes the iteration, saves a checkpoint and says how to go on; a
 /// second Ctrl-C quits at once.
@@ -89,9 +89,16 @@ pub(crate) struct RecipeArguments {
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) recipe: Option<String>,
 
-    /// Network: resnet18, resnet34 or resnet50
+    /// Network: resnet18, resnet34, resnet50 or alexnet
     #[arg(long)]
     pub(crate) arch: Option<Architecture>,
+
+    /// Weights to start from, learned by any method: .safetensors, or PyTorch's .pth, .pt or .tar
+    ///
+    /// The names of torchvision, timm, OpenSelfSup, mmselfsup, MoCo, SimCLR, SwAV, DINO, solo-learn, lightly and DeepCluster are
+    /// known. Reading a PyTorch file runs no code of it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init_from: Option<PathBuf>,
 
     /// Number of clusters, K; more than the kinds of things you expect to see
     #[arg(long, value_name = "K")]
@@ -337,8 +344,8 @@ pub(crate) struct EvalClustersArguments {
 
 /// Write the features of images as .npy or parquet, with their names.
 ///
-/// The features are from the plain view of every image: the backbone's, after its average pool, or those that --features
-/// names.
+/// The features are from the plain view of every image: the backbone's, after its average pool (AlexNet: its second fully
+/// connected layer), or those that --features names.
 #[derive(Args)]
 #[command(after_help = EXTRACT_EXAMPLES)]
 pub(crate) struct ExtractArguments {
@@ -399,7 +406,7 @@ pub(crate) struct AssignArguments {
 #[derive(Args)]
 #[command(after_help = INFO_EXAMPLES)]
 pub(crate) struct InfoArguments {
-    /// Run folder, or .safetensors file
+    /// Run folder, or weight file: .safetensors, or PyTorch's .pth, .pt or .tar
     #[arg(value_name = "PATH", required_unless_present_any = ["run", "weights"])]
     pub(crate) path: Option<PathBuf>,
 
@@ -434,6 +441,14 @@ pub(crate) struct BackboneArguments {
     #[arg(long, conflicts_with = "run")]
     pub(crate) stem: Option<Stem>,
 
+    /// It sees Sobel's edges of the grey image in place of colours
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) sobel: bool,
+
+    /// The network of --weights sees blue, green, red, as those from Caffe do
+    #[arg(long, requires = "weights")]
+    pub(crate) bgr: bool,
+
     /// Seed of --random
     #[arg(long, requires = "random", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -455,7 +470,7 @@ pub(crate) struct BackboneOrigin {
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,
 
-    /// Weight file in safetensors format with torchvision's names
+    /// Weight file, of this program or another: .safetensors, or PyTorch's .pth, .pt or .tar
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
 
@@ -528,7 +543,7 @@ pub(crate) enum FeatureFormat {
 /// Which of a network's features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FeatureKind {
-    /// The backbone's, after its average pool
+    /// The backbone's, after its average pool; of AlexNet its second fully connected layer
     Pool,
     /// The neck's, those that are clustered
     Neck,
@@ -588,6 +603,7 @@ Examples:
   odc train
   odc train --data photos --arch resnet18 --out runs/photos
   odc train --data train.parquet --recipe cifar10 --set memory.rule=reference
+  odc train --data photos --arch resnet50 --init-from moco_v2_800ep_pretrain.pth.tar
   odc train --resume runs/photos";
 
 const EVAL_EXAMPLES: &str = "\
@@ -628,7 +644,8 @@ Examples:
 const INFO_EXAMPLES: &str = "\
 Examples:
   odc info runs/mine
-  odc info runs/mine/backbone.safetensors";
+  odc info runs/mine/backbone.safetensors
+  odc info checkpoint.pth";
 
 #[cfg(test)]
 mod tests {

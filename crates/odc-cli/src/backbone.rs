@@ -1,13 +1,14 @@
 //! Which network a command is about: that of a run, of a weight file, or a random one; and how it sees images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use candle_core::Device;
 use odc_data::{Dataset, PlainView, Source};
 use odc_eval::{ExtractionConfig, FeatureCache, Features, Layer, RandomView};
-use odc_model::{ResNet, Stem, weights};
+use odc_model::weights::{self, LoadOptions};
+use odc_model::{Backbone, Stem};
 use odc_trainer::{Recipe, Trainer};
 
 use crate::arguments::{BackboneArguments, ColumnArguments, MachineArguments};
@@ -25,21 +26,21 @@ pub(crate) struct Subject {
 
 enum Origin {
     Run(PathBuf),
-    Weights(PathBuf),
+    Weights { file: PathBuf, options: LoadOptions },
     Random { seed: u64 },
 }
 
 /// A network in memory.
 pub(crate) enum Loaded {
     /// A backbone alone.
-    Backbone(Box<ResNet>),
+    Backbone(Box<Backbone>),
     /// All of a run: backbone, neck, head, memories.
     Trainer(Box<Trainer>),
 }
 
 impl Loaded {
     /// The backbone.
-    pub(crate) fn backbone(&self) -> &ResNet {
+    pub(crate) fn backbone(&self) -> &Backbone {
         match self {
             Self::Backbone(backbone) => backbone,
             Self::Trainer(trainer) => &trainer.network().backbone,
@@ -56,7 +57,7 @@ impl BackboneArguments {
         let device = machine.prepare()?;
         let (mut recipe, origin) = match (&self.origin.run, &self.origin.weights) {
             (Some(folder), _) => (run_folder::recipe(folder)?, Origin::Run(folder.clone())),
-            (None, Some(file)) => (self.recipe_of_weights(file)?, Origin::Weights(file.clone())),
+            (None, Some(file)) => (self.recipe_of_weights(file)?, self.origin_in(file)),
             (None, None) => (self.recipe_of_random(), Origin::Random { seed: self.seed }),
         };
         recipe.data.side = self.side.or(recipe.data.side);
@@ -68,11 +69,15 @@ impl BackboneArguments {
         Ok(Subject { recipe, origin, device, workers: machine.workers() })
     }
 
+    fn origin_in(&self, file: &Path) -> Origin {
+        Origin::Weights { file: file.to_owned(), options: LoadOptions { bgr: self.bgr, ..LoadOptions::default() } }
+    }
+
     /// A recipe of the network that a weight file holds; flags say what the file leaves open.
-    fn recipe_of_weights(&self, file: &PathBuf) -> anyhow::Result<Recipe> {
+    fn recipe_of_weights(&self, file: &Path) -> anyhow::Result<Recipe> {
         let description = weights::describe(file)?;
-        let told = description.backbone.map(|told| (told.arch, told.width, Some(told.stem)));
-        let guessed = || description.guess.map(|guess| (guess.arch, guess.width, guess.stem));
+        let told = description.backbone.map(|told| (told.arch, told.width, Some(told.stem), told.sobel));
+        let guessed = || description.guess.map(|guess| (guess.arch, guess.width, guess.stem, guess.sobel));
         let known = told.or_else(guessed);
         let unclear = |what: &str, flag: &str| {
             WrongUse(format!("--weights {}: the file does not say {what}; give it by {flag}", file.display()))
@@ -84,6 +89,7 @@ impl BackboneArguments {
         let stem = self.stem.or(known.and_then(|known| known.2));
         let stem = stem.ok_or_else(|| unclear("whether its stem is cifar or small", "--stem"))?;
         recipe.model.stem = Some(stem);
+        recipe.model.sobel = self.sobel || known.is_some_and(|known| known.3);
         recipe.data.side = Some(if stem == Stem::Imagenet { 224 } else { 32 });
         Ok(recipe)
     }
@@ -93,6 +99,7 @@ impl BackboneArguments {
         recipe.model.arch = self.arch.unwrap_or_default();
         recipe.model.width = self.width.unwrap_or(recipe.model.width);
         recipe.model.stem = self.stem;
+        recipe.model.sobel = self.sobel;
         // So that it is the network that a run of this seed begins with.
         recipe.seed = self.seed;
         recipe
@@ -104,7 +111,7 @@ impl Subject {
     ///
     /// # Errors
     /// Where the folder holds no run.
-    pub(crate) fn of_run(folder: &std::path::Path, machine: &MachineArguments) -> anyhow::Result<Self> {
+    pub(crate) fn of_run(folder: &Path, machine: &MachineArguments) -> anyhow::Result<Self> {
         let device = machine.prepare()?;
         let recipe = run_folder::recipe(folder)?;
         Ok(Self { recipe, origin: Origin::Run(folder.to_owned()), device, workers: machine.workers() })
@@ -142,7 +149,7 @@ impl Subject {
         let backbone = self.recipe.model.backbone();
         match &self.origin {
             Origin::Run(folder) => format!("{backbone}, of the run {}", folder.display()),
-            Origin::Weights(file) => format!("{backbone}, from {}", file.display()),
+            Origin::Weights { file, .. } => format!("{backbone}, from {}", file.display()),
             Origin::Random { seed } => format!("{backbone}, random weights of seed {seed}"),
         }
     }
@@ -160,18 +167,12 @@ impl Subject {
     /// # Errors
     /// Where the weights cannot be read or are another network's.
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
-        let backbone = |seed| ResNet::new(&self.recipe.model.backbone(), seed, &self.device);
+        let backbone = |seed| Backbone::new(&self.recipe.model.backbone(), seed, &self.device);
         match &self.origin {
             Origin::Random { .. } => Ok(Loaded::Backbone(Box::new(backbone(self.recipe.network_seed())?))),
-            Origin::Weights(file) => {
+            Origin::Weights { file, options } => {
                 let backbone = backbone(0)?;
-                let report = weights::load_reported(backbone.params(), file)?;
-                // A network that lacks weights is another network; one that lacks counters is not.
-                if !report.mismatched.is_empty()
-                    || report.missing.iter().any(|name| !name.ends_with("num_batches_tracked"))
-                {
-                    anyhow::bail!("{report}\nUse the --arch, --width and --stem that the file was made with.");
-                }
+                let report = weights::load_reported(backbone.params(), file, options)?;
                 if !report.is_complete() || report.note.is_some() {
                     screen::say(&format!("warning: {report}"));
                 }

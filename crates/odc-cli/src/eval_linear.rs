@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: EvalLinearArguments) -> anyhow::Result<()> {
     let (layers, plain) = extract(&arguments, &open)?;
     let outcome = |judged: Judged| -> anyhow::Result<Outcome> {
         let Judged { size, views, test } = judged;
-        let probe = if size.layer == Layer::Pool { &pooled } else { &per_stage };
+        let probe = if size.layer == Layer::Vector { &pooled } else { &per_stage };
         let task = Task::begin(&format!("Linear probe, {}", size.layer), 0);
         let reports = probe.evaluate_seeds(arguments.seeds, &views.iter().collect::<Vec<_>>(), &test)?;
         drop(task);
@@ -81,10 +81,10 @@ pub(crate) fn run(arguments: EvalLinearArguments) -> anyhow::Result<()> {
     print_json(&open.json("trained on", train, test, result))
 }
 
-/// The features of all layers, the average pool's last; and the plain view of the pooled ones where `views` are random.
+/// The features of all layers, the vector last; and its plain view where `views` are random.
 fn extract(arguments: &EvalLinearArguments, open: &OpenSets) -> anyhow::Result<(Vec<Judged>, Option<Features>)> {
     let mut layers = if arguments.stages { Layer::STAGES.to_vec() } else { Vec::new() };
-    layers.push(Layer::Pool);
+    layers.push(Layer::Vector);
     let cache = arguments.cache.open()?;
     let loaded = open.subject.load()?;
     let side = open.subject.recipe().data.resolved_side();
@@ -104,7 +104,7 @@ fn extract(arguments: &EvalLinearArguments, open: &OpenSets) -> anyhow::Result<(
             of(&layers, &open.train, Some(&view), &what)
         };
         let views = (0..arguments.views).map(random).collect::<anyhow::Result<_>>()?;
-        (views, of(&[Layer::Pool], &open.train, None, "the training images")?.pop())
+        (views, of(&[Layer::Vector], &open.train, None, "the training images")?.pop())
     };
     tell_skipped(&views[0][0].skipped);
     // From the last layer to the first: each takes its features from the end of every view.
@@ -142,10 +142,10 @@ fn table(stages: &[Outcome], published: &Outcome, regression: &LogisticReport) -
         table.row([&size.layer.to_string(), &format!("{} ({features})", size.dim()), &top1.percent()]);
     }
     let dim = published.size.dim().to_string();
-    table.row(["average pool, published protocol (SGD)", &dim, &published.top1.percent()]);
+    table.row(["vector, published protocol (SGD)", &dim, &published.top1.percent()]);
     for result in &regression.results {
         let ended = if result.converged { "" } else { " (not converged)" };
-        let name = format!("average pool, logistic regression, weight decay {}{ended}", result.decay);
+        let name = format!("vector, logistic regression, weight decay {}{ended}", result.decay);
         table.row([&name, &dim, &format!("{:.2} %", result.top1)]);
     }
     table

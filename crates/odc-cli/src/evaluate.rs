@@ -49,7 +49,7 @@ impl Sets {
         let cache = cache.open()?;
         let loaded = open.subject.load()?;
         let pool = |dataset, what| -> anyhow::Result<Features> {
-            let mut features = open.subject.layers(&loaded, &[Layer::Pool], dataset, None, cache.as_ref(), what)?;
+            let mut features = open.subject.layers(&loaded, &[Layer::Vector], dataset, None, cache.as_ref(), what)?;
             tell_skipped(&features[0].skipped);
             Ok(features.swap_remove(0))
         };

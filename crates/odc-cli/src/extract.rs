@@ -73,7 +73,7 @@ impl FeatureKind {
     fn layer(self) -> Option<Layer> {
         match self {
             Self::Neck => None,
-            Self::Pool => Some(Layer::Pool),
+            Self::Pool => Some(Layer::Vector),
             Self::Stage1 => Some(Layer::Stage(1)),
             Self::Stage2 => Some(Layer::Stage(2)),
             Self::Stage3 => Some(Layer::Stage(3)),

@@ -108,6 +108,7 @@ fn of_weights(path: &Path, json: bool) -> anyhow::Result<()> {
             "path": path,
             "backbone": description.backbone,
             "by_shapes": description.guess.map(|guess| guess.to_string()),
+            "naming": description.naming,
             "numbers": description.element_count(),
             "metadata": description.metadata,
             "tensors": tensors,

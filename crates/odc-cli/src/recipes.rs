@@ -47,6 +47,7 @@ impl RecipeArguments {
         let flags = [
             ("data.path", self.data.as_deref().map(quoted)),
             ("model.arch", self.arch.map(|arch| quoted(arch.name()))),
+            ("model.init_from", self.init_from.as_ref().map(|path| quoted(&path.to_string_lossy()))),
             ("memory.clusters", self.clusters.map(|number| number.to_string())),
             ("training.batch_size", self.batch_size.map(|number| number.to_string())),
             ("training.epochs", self.epochs.map(|number| number.to_string())),

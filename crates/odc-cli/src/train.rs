@@ -61,6 +61,9 @@ fn begin(recipe: Recipe, folder: &Path) -> anyhow::Result<Run> {
         stages.show(stage);
     })?;
     drop(stages);
+    if let Some(report) = run.init_report() {
+        screen::say(&format!("The weights to start from: {report}"));
+    }
     if let Some(left_out) = left_out(folder) {
         screen::say(&format!("{left_out}; training goes on with the others."));
     }
@@ -197,7 +200,7 @@ fn report(folder: &Path, summary: &Summary, json: bool) -> anyhow::Result<()> {
     let skipped = left_out(folder).map(|left_out| format!(" ({left_out})")).unwrap_or_default();
     print(&format!(
         "\nLearned from {} in {}, {} into {}{skipped}.\n\n{}\n{}\nThe run: {}\n  backbone.safetensors  the network, with \
-         torchvision's names\n  clusters.csv          the cluster of every image\n  log.jsonl, tensorboard/, summary.json, \
+         PyTorch's names\n  clusters.csv          the cluster of every image\n  log.jsonl, tensorboard/, summary.json, \
          recipe.toml, checkpoints/\n\nNext: {}\n",
         count(summary.n_samples, "image"),
         duration(summary.seconds),

@@ -11,7 +11,7 @@ use ndarray::{Array1, Array2};
 use ndarray_npy::read_npy;
 use odc_data::{PlainView, Source};
 use odc_eval::{ExtractionConfig, Features, KnnClassifier, LinearProbe, LogisticProbe, extract, extract_pixels};
-use odc_model::{BackboneConfig, ResNet, Stem};
+use odc_model::{Backbone, BackboneConfig, Stem};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let files: Vec<String> = std::env::args().skip(1).collect();
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dataset = odc_data::open(&Source { shapes_images: 600, ..Source::default() })?;
     let config = ExtractionConfig { side: 32, view: PlainView::Resize, ..ExtractionConfig::default() };
     let network = BackboneConfig { width: 8, stem: Stem::Small, ..BackboneConfig::default() };
-    let backbone = ResNet::new(&network, 0, &Device::Cpu)?;
+    let backbone = Backbone::new(&network, 0, &Device::Cpu)?;
     let of_network = extract(&backbone, &dataset, &config, &mut |_, _| ())?;
     let folder = std::env::temp_dir().join("odc_judge_features");
     std::fs::create_dir_all(&folder)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, PlainView, Step, View};
-use odc_model::ResNet;
+use odc_model::Backbone;
 
 use crate::layer::{device_of, rows};
 use crate::{EvalError, Features, Layer};
@@ -68,12 +68,12 @@ impl RandomView {
 /// # Errors
 /// As [`extract_on`].
 pub fn extract(
-    backbone: &ResNet,
+    backbone: &Backbone,
     dataset: &Arc<dyn Dataset>,
     config: &ExtractionConfig,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Features, EvalError> {
-    let mut features = extract_layers(backbone, &[Layer::Pool], dataset, config, None, progress)?;
+    let mut features = extract_layers(backbone, &[Layer::Vector], dataset, config, None, progress)?;
     Ok(features.swap_remove(0))
 }
 
@@ -82,7 +82,7 @@ pub fn extract(
 /// # Errors
 /// As [`extract_on`], and where the backbone has no such layer.
 pub fn extract_layers(
-    backbone: &ResNet,
+    backbone: &Backbone,
     layers: &[Layer],
     dataset: &Arc<dyn Dataset>,
     config: &ExtractionConfig,

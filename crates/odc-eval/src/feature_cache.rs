@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use odc_data::{Dataset, Skipped};
-use odc_model::ResNet;
+use odc_model::Backbone;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -45,7 +45,7 @@ impl FeatureCache {
     /// As [`extract_layers`], and where a file cannot be written.
     pub fn extract_layers(
         &self,
-        backbone: &ResNet,
+        backbone: &Backbone,
         layers: &[Layer],
         dataset: &Arc<dyn Dataset>,
         config: &ExtractionConfig,
@@ -84,7 +84,7 @@ impl FeatureCache {
 }
 
 /// What the network is, and a checksum of its weights and running statistics.
-fn network(backbone: &ResNet) -> Result<String, EvalError> {
+fn network(backbone: &Backbone) -> Result<String, EvalError> {
     let mut sum = 0;
     for (name, tensor) in backbone.params().named_tensors()? {
         // How many batches training has seen changes no feature.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use odc_data::{Batch, Dataset, Loader, LoaderConfig, Sampling, Skipped, Subset, View};
-use odc_model::{Head, Mode, ResNet};
+use odc_model::{Backbone, Dropout, Head, Mode};
 use odc_ops::{ParameterGroup, Sgd};
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +114,7 @@ impl FineTuning {
     /// Where nothing is labelled, a setting is out of bounds, every pair diverges, or no image can be decoded.
     pub fn evaluate(
         &self,
-        backbone: &ResNet,
+        backbone: &Backbone,
         (train, test): (&Arc<dyn Dataset>, &Arc<dyn Dataset>),
         config: &ExtractionConfig,
         share: f64,
@@ -227,6 +227,7 @@ impl FineTuning {
         let set: Arc<dyn Dataset> = Arc::new(Subset::new(Arc::clone(subject.train), labelled.to_vec()));
         let ExtractionConfig { side, workers, .. } = *subject.config;
         let view = View::Training(RandomView::standard(side));
+        let mut steps = 0;
         for epoch in 0..self.epochs {
             let passed = self.milestones.iter().filter(|&&milestone| milestone <= epoch).count();
             for (sgd, rate) in &mut optimisers {
@@ -244,7 +245,9 @@ impl FineTuning {
                 if batch.indices.len() < 2 {
                     continue;
                 }
-                let loss = odc_ops::in_pool(|| subject.step(&head, &mut optimisers, set.as_ref(), &batch))?;
+                let dropout = Dropout::Seed(odc_ops::random::key(seed, "fine-tuning dropout", steps));
+                steps += 1;
+                let loss = odc_ops::in_pool(|| subject.step(&head, &mut optimisers, set.as_ref(), &batch, dropout))?;
                 if !loss.is_finite() {
                     tracing::info!(learning_rate, head_multiplier, epoch, "fine-tuning diverged");
                     return Ok(None);
@@ -286,7 +289,7 @@ impl FineTuning {
 
 /// What is fine-tuned, and on what.
 struct Subject<'a> {
-    backbone: &'a ResNet,
+    backbone: &'a Backbone,
     /// The weights that every training starts from.
     start: Vec<(String, Tensor)>,
     train: &'a Arc<dyn Dataset>,
@@ -319,6 +322,7 @@ impl Subject<'_> {
         optimisers: &mut [(Sgd, f64); 2],
         set: &dyn Dataset,
         batch: &Batch,
+        dropout: Dropout<'_>,
     ) -> Result<f32, EvalError> {
         let device = device_of(self.backbone);
         let pixels = images(batch, &device, self.config)?;
@@ -329,7 +333,7 @@ impl Subject<'_> {
         let classes: Vec<u32> = batch.indices.iter().map(class).collect();
         let classes = Tensor::from_vec(classes, batch.indices.len(), &device)?;
         let equal = Tensor::ones(self.classes.len(), candle_core::DType::F32, &device)?;
-        let logits = head.forward(&self.backbone.forward(&pixels, Mode::Train)?)?;
+        let logits = head.forward(&self.backbone.forward(&pixels, Mode::Train, dropout)?)?;
         let loss = odc_ops::weighted_cross_entropy(&logits, &classes, &equal)?;
         let value = loss.to_scalar::<f32>()?;
         if value.is_finite() {
@@ -346,8 +350,9 @@ impl Subject<'_> {
         dataset: &Arc<dyn Dataset>,
         skipped: &mut Vec<Skipped>,
     ) -> Result<(f64, usize), EvalError> {
-        let mut forward =
-            |images: &Tensor| odc_ops::in_pool(|| head.forward(&self.backbone.forward(images, Mode::Eval)?));
+        let mut forward = |images: &Tensor| {
+            odc_ops::in_pool(|| head.forward(&self.backbone.forward(images, Mode::Eval, Dropout::Off)?))
+        };
         let logits = extract_with(&mut forward, dataset, self.config, &mut |_, _| ())?;
         skipped.extend_from_slice(&logits.skipped);
         let (mut right, mut all) = (0, 0);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
-use odc_model::{Mode, ResNet};
+use odc_model::{Backbone, Dropout, Mode};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +13,11 @@ use crate::EvalError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
-    /// One of the maps of [`ResNet::stages`], from 1, average-pooled to about 9,000 numbers.
+    /// One of the maps of [`Backbone::stages`], from 1, average-pooled to about 9,000 numbers.
     Stage(usize),
-    /// The last map's mean over its positions: the vector that [`ResNet::forward`] gives.
-    Pool,
+    /// What [`Backbone::forward`] gives: of a ResNet the last map's mean over its positions, of AlexNet its second fully
+    /// connected layer.
+    Vector,
 }
 
 /// How many numbers a layer gives for an image.
@@ -24,7 +25,7 @@ pub enum Layer {
 pub struct LayerSize {
     /// Which.
     pub layer: Layer,
-    /// Height, width and channels of the map that it is taken from.
+    /// Height, width and channels of the map that it is taken from; of the vector itself.
     pub map: [usize; 3],
     /// Height and width that the map is pooled to.
     pub pooled: [usize; 2],
@@ -36,13 +37,15 @@ const MOST_NUMBERS: usize = 9216;
 
 impl LayerSize {
     /// A map of a stage is pooled to the largest square that gives at most 9,216 numbers and is not larger than the map.
-    fn new(layer: Layer, map: &Tensor) -> Result<Self> {
+    fn of_stage(number: usize, map: &Tensor) -> Result<Self> {
         let (_, height, width, channels) = map.dims4()?;
-        let side = match layer {
-            Layer::Pool => 1,
-            Layer::Stage(_) => (MOST_NUMBERS / channels.max(1)).isqrt().max(1),
-        };
-        Ok(Self { layer, map: [height, width, channels], pooled: [side.min(height), side.min(width)] })
+        let side = (MOST_NUMBERS / channels.max(1)).isqrt().max(1);
+        let pooled = [side.min(height), side.min(width)];
+        Ok(Self { layer: Layer::Stage(number), map: [height, width, channels], pooled })
+    }
+
+    fn of_vector(length: usize) -> Self {
+        Self { layer: Layer::Vector, map: [1, 1, length], pooled: [1, 1] }
     }
 
     /// Length of a row.
@@ -59,23 +62,15 @@ impl Layer {
     ///
     /// # Errors
     /// Where the backbone has no such stage, or cannot take images of this side.
-    pub fn sizes(layers: &[Self], backbone: &ResNet, side: usize) -> std::result::Result<Vec<LayerSize>, EvalError> {
+    pub fn sizes(layers: &[Self], backbone: &Backbone, side: usize) -> std::result::Result<Vec<LayerSize>, EvalError> {
         let device = device_of(backbone);
         let image = Tensor::zeros((1, side, side, 3), DType::F32, &device)?;
         let maps = odc_ops::in_pool(|| backbone.stages(&image, Mode::Eval))?;
-        Ok(layers.iter().map(|&layer| LayerSize::new(layer, layer.map(&maps)?)).collect::<Result<_>>()?)
-    }
-
-    /// The map that it is taken from.
-    fn map(self, maps: &[Tensor]) -> Result<&Tensor> {
-        let found = match self {
-            Self::Stage(number) => number.checked_sub(1).and_then(|position| maps.get(position)),
-            Self::Pool => maps.last(),
+        let size = |&layer: &Self| match layer {
+            Self::Stage(number) => LayerSize::of_stage(number, stage(number, &maps)?),
+            Self::Vector => Ok(LayerSize::of_vector(backbone.out_dim())),
         };
-        match found {
-            Some(map) => Ok(map),
-            None => bail!("there is no {self}: this backbone has stages 1 to {}", maps.len()),
-        }
+        Ok(layers.iter().map(size).collect::<Result<_>>()?)
     }
 }
 
@@ -83,29 +78,37 @@ impl fmt::Display for Layer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stage(number) => write!(formatter, "stage {number}"),
-            Self::Pool => formatter.write_str("average pool"),
+            Self::Vector => formatter.write_str("vector"),
         }
     }
 }
 
 /// The rows of each layer, `[N, dim]`, from one forward pass in evaluation mode.
-pub(crate) fn rows(backbone: &ResNet, layers: &[Layer], images: &Tensor) -> Result<Vec<Tensor>> {
+pub(crate) fn rows(backbone: &Backbone, layers: &[Layer], images: &Tensor) -> Result<Vec<Tensor>> {
     // The vector alone needs no map but the last.
-    if layers == [Layer::Pool] {
-        return Ok(vec![backbone.forward(images, Mode::Eval)?]);
+    if layers == [Layer::Vector] {
+        return Ok(vec![backbone.forward(images, Mode::Eval, Dropout::Off)?]);
     }
     let maps = backbone.stages(images, Mode::Eval)?;
-    let row = |&layer: &Layer| {
-        let map = layer.map(&maps)?;
-        match layer {
-            Layer::Pool => odc_ops::global_average_pool(map),
-            Layer::Stage(_) => adaptive_average_pool(map, LayerSize::new(layer, map)?.pooled),
+    let row = |&layer: &Layer| match layer {
+        Layer::Vector => backbone.vector(stage(maps.len(), &maps)?, Mode::Eval, Dropout::Off),
+        Layer::Stage(number) => {
+            let map = stage(number, &maps)?;
+            adaptive_average_pool(map, LayerSize::of_stage(number, map)?.pooled)
         }
     };
     layers.iter().map(row).collect()
 }
 
-pub(crate) fn device_of(backbone: &ResNet) -> Device {
+/// The map of a stage, counted from 1.
+fn stage(number: usize, maps: &[Tensor]) -> Result<&Tensor> {
+    match number.checked_sub(1).and_then(|position| maps.get(position)) {
+        Some(map) => Ok(map),
+        None => bail!("there is no stage {number}: this backbone has stages 1 to {}", maps.len()),
+    }
+}
+
+pub(crate) fn device_of(backbone: &Backbone) -> Device {
     backbone.params().trainable().first().map_or(Device::Cpu, |parameter| parameter.device().clone())
 }
 
@@ -145,21 +148,21 @@ fn adaptive_average_pool(map: &Tensor, [height, width]: [usize; 2]) -> Result<Te
 mod tests {
     use super::*;
 
-    fn size(layer: Layer, height: usize, channels: usize) -> LayerSize {
+    fn size(height: usize, channels: usize) -> LayerSize {
         let map = Tensor::zeros((1, height, height, channels), DType::F32, &Device::Cpu).expect("a map");
-        LayerSize::new(layer, &map).expect("four axes")
+        LayerSize::of_stage(1, &map).expect("four axes")
     }
 
     #[test]
     fn maps_of_resnet50_are_pooled_as_in_published_evaluations() {
         let sides = [(112, 64), (56, 256), (28, 512), (14, 1024), (7, 2048)].map(|(side, channels)| {
-            let size = size(Layer::Stage(1), side, channels);
+            let size = size(side, channels);
             (size.pooled, size.dim())
         });
         assert_eq!(sides, [([12; 2], 9216), ([6; 2], 9216), ([4; 2], 8192), ([3; 2], 9216), ([2; 2], 8192)]);
-        assert_eq!(size(Layer::Stage(3), 4, 16).pooled, [4, 4], "a map does not grow");
-        assert_eq!(size(Layer::Stage(5), 2, 10_000).pooled, [1, 1], "every channel is kept");
-        assert_eq!(size(Layer::Pool, 7, 2048).dim(), 2048);
+        assert_eq!(size(4, 16).pooled, [4, 4], "a map does not grow");
+        assert_eq!(size(2, 10_000).pooled, [1, 1], "every channel is kept");
+        assert_eq!(LayerSize::of_vector(2048).dim(), 2048);
     }
 
     #[test]

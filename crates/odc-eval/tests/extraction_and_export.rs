@@ -7,7 +7,7 @@ use ndarray::Array2;
 use ndarray_npy::read_npy;
 use odc_data::{DataError, Dataset, Image, PlainView, Source};
 use odc_eval::{EvalError, ExtractionConfig, FIFTHS, Features, extract, extract_pixels, extract_with};
-use odc_model::{BackboneConfig, Mode, ResNet, Stem};
+use odc_model::{Backbone, BackboneConfig, Dropout, Mode, Stem};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, ListAccessor, RowAccessor};
 
@@ -19,9 +19,9 @@ fn config() -> ExtractionConfig {
     ExtractionConfig { side: 16, view: PlainView::Resize, batch_size: 7, workers: 2, ..ExtractionConfig::default() }
 }
 
-fn backbone() -> ResNet {
+fn backbone() -> Backbone {
     let config = BackboneConfig { width: 4, stem: Stem::Small, ..BackboneConfig::default() };
-    ResNet::new(&config, 1, &Device::Cpu).expect("a small network")
+    Backbone::new(&config, 1, &Device::Cpu).expect("a small network")
 }
 
 /// Shapes, of which every third cannot be decoded; every second has a true label.
@@ -63,7 +63,12 @@ fn rows_come_in_order_with_what_belongs_to_them() {
     assert_eq!(features.true_labels, (0..23).map(|i| dataset.true_label(i)).collect::<Vec<_>>());
     assert_eq!(features.names[22], dataset.name(22));
     assert_eq!(heard, [(0, 23), (7, 23), (14, 23), (21, 23), (23, 23)]);
-    let by_hand = extract_with(&mut |images| backbone.forward(images, Mode::Eval), &dataset, &config(), &mut |_, _| ());
+    let by_hand = extract_with(
+        &mut |images| backbone.forward(images, Mode::Eval, Dropout::Off),
+        &dataset,
+        &config(),
+        &mut |_, _| (),
+    );
     assert_eq!(by_hand.expect("features"), features);
 }
 

@@ -9,15 +9,15 @@ use odc_eval::{
     EvalError, ExtractionConfig, FeatureCache, Features, FineTuning, FineTuningReport, Layer, LinearProbe, RandomView,
     extract, extract_layers, extract_with,
 };
-use odc_model::{BackboneConfig, Mode, ResNet, Stem};
+use odc_model::{Architecture, Backbone, BackboneConfig, Mode, Stem};
 
 fn shapes(n: usize) -> Arc<dyn Dataset> {
     odc_data::open(&Source { shapes_images: n, ..Source::default() }).expect("shapes")
 }
 
-fn backbone(seed: u64) -> ResNet {
+fn backbone(seed: u64) -> Backbone {
     let config = BackboneConfig { width: 4, stem: Stem::Small, ..BackboneConfig::default() };
-    ResNet::new(&config, seed, &Device::Cpu).expect("a small network")
+    Backbone::new(&config, seed, &Device::Cpu).expect("a small network")
 }
 
 fn config() -> ExtractionConfig {
@@ -92,20 +92,29 @@ impl Dataset for Torn {
 
 #[test]
 fn one_pass_gives_what_each_layer_gives_alone() {
-    let (dataset, backbone) = (shapes(20), backbone(1));
-    let layers = [Layer::Stage(5), Layer::Pool, Layer::Stage(1)];
-    let all = extract_layers(&backbone, &layers, &dataset, &config(), None, &mut |_, _| ()).expect("features");
-    assert_eq!(all[1], extract(&backbone, &dataset, &config(), &mut |_, _| ()).expect("features"));
-    for (features, number) in [(&all[0], 4), (&all[2], 0)] {
-        // Maps this small are kept whole.
-        let mut map = |images: &Tensor| Ok(backbone.stages(images, Mode::Eval)?.swap_remove(number));
-        assert_eq!(*features, extract_with(&mut map, &dataset, &config(), &mut |_, _| ()).expect("a map"));
-    }
-    let sizes = Layer::sizes(&layers, &backbone, 16).expect("sizes");
-    assert_eq!(sizes.iter().map(|size| size.dim()).collect::<Vec<_>>(), all.iter().map(|f| f.dim).collect::<Vec<_>>());
-    for layer in [Layer::Stage(0), Layer::Stage(6)] {
-        let error = extract_layers(&backbone, &[layer], &dataset, &config(), None, &mut |_, _| ()).expect_err("none");
-        assert!(error.to_string().contains("has stages 1 to 5"), "{error}");
+    let dataset = shapes(20);
+    let config_of_alexnet =
+        BackboneConfig { arch: Architecture::AlexNet, width: 4, stem: Stem::Cifar, ..BackboneConfig::default() };
+    let alexnet = Backbone::new(&config_of_alexnet, 1, &Device::Cpu).expect("a small network");
+    for backbone in [backbone(1), alexnet] {
+        let layers = [Layer::Stage(5), Layer::Vector, Layer::Stage(1)];
+        let all = extract_layers(&backbone, &layers, &dataset, &config(), None, &mut |_, _| ()).expect("features");
+        assert_eq!(all[1], extract(&backbone, &dataset, &config(), &mut |_, _| ()).expect("features"));
+        for (features, number) in [(&all[0], 4), (&all[2], 0)] {
+            // Maps this small are kept whole.
+            let mut map = |images: &Tensor| Ok(backbone.stages(images, Mode::Eval)?.swap_remove(number));
+            assert_eq!(*features, extract_with(&mut map, &dataset, &config(), &mut |_, _| ()).expect("a map"));
+        }
+        let sizes = Layer::sizes(&layers, &backbone, 16).expect("sizes");
+        assert_eq!(
+            sizes.iter().map(|size| size.dim()).collect::<Vec<_>>(),
+            all.iter().map(|f| f.dim).collect::<Vec<_>>()
+        );
+        for layer in [Layer::Stage(0), Layer::Stage(6)] {
+            let error =
+                extract_layers(&backbone, &[layer], &dataset, &config(), None, &mut |_, _| ()).expect_err("none");
+            assert!(error.to_string().contains("has stages 1 to 5"), "{error}");
+        }
     }
 }
 
@@ -114,7 +123,7 @@ fn random_views_are_those_of_their_number() {
     let (dataset, backbone) = (shapes(20), backbone(1));
     let seen = |view: Option<&RandomView>, workers: usize| {
         let config = ExtractionConfig { workers, ..config() };
-        extract_layers(&backbone, &[Layer::Pool], &dataset, &config, view, &mut |_, _| ()).expect("features")
+        extract_layers(&backbone, &[Layer::Vector], &dataset, &config, view, &mut |_, _| ()).expect("features")
     };
     let first = seen(Some(&view(0)), 1);
     assert_eq!(seen(Some(&view(0)), 3), first);
@@ -127,8 +136,8 @@ fn the_cache_spares_the_extraction_and_gives_the_same_bits() {
     let folder = tempfile::tempdir().expect("a folder");
     let cache = FeatureCache::open(&folder.path().join("made/here")).expect("opens");
     let dataset: Arc<dyn Dataset> = Arc::new(Torn(shapes(12)));
-    let layers = [Layer::Stage(2), Layer::Pool];
-    let ask = |backbone: &ResNet, layers: &[Layer], dataset: &Arc<dyn Dataset>, config, view: Option<&RandomView>| {
+    let layers = [Layer::Stage(2), Layer::Vector];
+    let ask = |backbone: &Backbone, layers: &[Layer], dataset: &Arc<dyn Dataset>, config, view: Option<&RandomView>| {
         let mut seen = 0;
         let mut count = |done, _| seen = done;
         let features = cache.extract_layers(backbone, layers, dataset, &config, view, &mut count).expect("features");
@@ -139,8 +148,8 @@ fn the_cache_spares_the_extraction_and_gives_the_same_bits() {
     assert_eq!(plain[0].skipped.len(), 1);
     assert_eq!(ask(&network, &layers, &dataset, config(), None), (plain.clone(), 12));
     assert_eq!(ask(&network, &layers, &dataset, config(), None), (plain.clone(), 0), "now it is there");
-    assert_eq!(ask(&backbone(1), &[Layer::Pool], &dataset, config(), None), (vec![plain[1].clone()], 0));
-    let twice = ask(&network, &[Layer::Pool, Layer::Pool], &dataset, config(), None).0;
+    assert_eq!(ask(&backbone(1), &[Layer::Vector], &dataset, config(), None), (vec![plain[1].clone()], 0));
+    let twice = ask(&network, &[Layer::Vector, Layer::Vector], &dataset, config(), None).0;
     assert_eq!(twice, [plain[1].clone(), plain[1].clone()]);
 
     // Whatever decides the values is looked at.
@@ -161,7 +170,7 @@ fn damaged_files_of_the_cache_are_replaced() {
     let ask = || {
         let mut seen = 0;
         let mut count = |done, _| seen = done;
-        let features = cache.extract_layers(&network, &[Layer::Pool], &dataset, &config(), None, &mut count);
+        let features = cache.extract_layers(&network, &[Layer::Vector], &dataset, &config(), None, &mut count);
         (features.expect("features"), seen)
     };
     let (expected, _) = ask();

@@ -1,4 +1,4 @@
-//! Max pooling with remembered positions, and the global average.
+//! Max pooling with remembered positions, the global average, and averages over a grid.
 
 use crate::vectorized::{current_level, vectorized};
 use crate::{ShapeError, Window};
@@ -120,6 +120,78 @@ pub fn global_average_backward(output_gradient: &[f32], pixels: usize, channels:
         }
         others.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(first));
     });
+}
+
+/// The sizes of an average over a grid: every image, whatever its size, becomes `side` × `side` means, each over the pixels that
+/// its cell of the image touches. Where the image is the smaller, cells share pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GridAverage {
+    /// Height and width of the image, at least 1 each.
+    pub size: (usize, usize),
+    /// Cells along each side, at least 1.
+    pub side: usize,
+    /// Channels.
+    pub channels: usize,
+}
+
+impl GridAverage {
+    /// `output` `[images, side, side, channels]` of `input` `[images, height, width, channels]`.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit.
+    pub fn forward(&self, input: &[f32], output: &mut [f32]) {
+        let (inputs, outputs) = self.lengths();
+        assert_eq!(input.len() * outputs, output.len() * inputs, "images of {self:?}");
+        output.par_chunks_mut(outputs).zip(input.par_chunks(inputs)).for_each(|(output, input)| {
+            let mut sums = vec![0.0_f64; self.channels];
+            for (cell, output) in output.chunks_exact_mut(self.channels).enumerate() {
+                sums.fill(0.0);
+                let count = self.pixels(cell).count();
+                for pixel in self.pixels(cell) {
+                    for (sum, &x) in sums.iter_mut().zip(&input[pixel * self.channels..]) {
+                        *sum += f64::from(x);
+                    }
+                }
+                for (output, &sum) in output.iter_mut().zip(&sums) {
+                    *output = (sum / count as f64) as f32;
+                }
+            }
+        });
+    }
+
+    /// The gradient of [`GridAverage::forward`] by its input.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit.
+    pub fn backward(&self, output_gradient: &[f32], input_gradient: &mut [f32]) {
+        let (inputs, outputs) = self.lengths();
+        assert_eq!(input_gradient.len() * outputs, output_gradient.len() * inputs, "images of {self:?}");
+        let images = output_gradient.par_chunks(outputs);
+        input_gradient.par_chunks_mut(inputs).zip(images).for_each(|(gradient, from)| {
+            gradient.fill(0.0);
+            for (cell, from) in from.chunks_exact(self.channels).enumerate() {
+                let share = 1.0 / self.pixels(cell).count() as f32;
+                for pixel in self.pixels(cell) {
+                    for (gradient, &from) in gradient[pixel * self.channels..].iter_mut().zip(from) {
+                        *gradient += from * share;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Numbers of an image, before and after.
+    fn lengths(&self) -> (usize, usize) {
+        (self.size.0 * self.size.1 * self.channels, self.side * self.side * self.channels)
+    }
+
+    /// The pixels that a cell touches.
+    fn pixels(&self, cell: usize) -> impl Iterator<Item = usize> {
+        let (height, width) = self.size;
+        let range = |cell: usize, length: usize| cell * length / self.side..((cell + 1) * length).div_ceil(self.side);
+        let columns = range(cell % self.side, width);
+        range(cell / self.side, height).flat_map(move |y| columns.clone().map(move |x| y * width + x))
+    }
 }
 
 vectorized! {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use candle_core::{DType, Device, Tensor};
-use odc_model::{BackboneConfig, Entry, Head, Mode, ResNet, Value};
+use odc_model::{Backbone, BackboneConfig, Dropout, Entry, Head, Mode, Value};
 use odc_ops::{ConvolutionMethod, random};
 
 /// Whatever goes wrong ends the program.
@@ -21,7 +21,7 @@ fn main() -> Result<()> {
         writeln!(std::io::stdout(), "{usage}")?;
         return Ok(());
     };
-    let config = BackboneConfig { arch: arch.parse()?, width: 64, stem: stem.parse()? };
+    let config = BackboneConfig { arch: arch.parse()?, width: 64, stem: stem.parse()?, sobel: false };
     let tensors = gradients(&config, side.parse()?, batch.parse()?, classes.parse()?, seed.parse()?)?;
     candle_core::safetensors::save(&tensors, file)?;
     Ok(())
@@ -35,7 +35,7 @@ fn gradients(
     seed: u64,
 ) -> Result<HashMap<String, Tensor>> {
     let cpu = &Device::Cpu;
-    let mut backbone = ResNet::new(config, seed, cpu)?;
+    let mut backbone = Backbone::new(config, seed, cpu)?;
     let head = Head::new(backbone.out_dim(), classes, seed, cpu)?;
     let pixels = (0..(batch * side * side * 3) as u64).map(|index| random::normal(seed, index)).collect();
     let images = Tensor::from_vec(pixels, (batch, side, side, 3), cpu)?;
@@ -56,13 +56,13 @@ fn gradients(
     // The running statistics, which the first pass moves, have no part in the second.
     for (name, method) in [("fastest", ConvolutionMethod::Fastest), ("direct", ConvolutionMethod::Direct)] {
         backbone.set_convolution_method(method);
-        let logits = head.forward(&backbone.forward(&images, Mode::Train)?)?;
+        let logits = head.forward(&backbone.forward(&images, Mode::Train, Dropout::Off)?)?;
         let gradients = odc_ops::backward(&odc_ops::weighted_cross_entropy(&logits, &labels, &weights)?)?;
         for entry in entries() {
             let (var, convolution) = match entry.value() {
                 Value::Convolution(var) => (var, true),
-                Value::Parameter(var) => (var, false),
-                Value::Statistic(_) | Value::Counter(_) => continue,
+                Value::Parameter(var) | Value::OverMap { weight: var, .. } => (var, false),
+                Value::FrozenConvolution(_) | Value::Frozen(_) | Value::Statistic(_) | Value::Counter(_) => continue,
             };
             let gradient = gradients.get(var).ok_or_else(|| format!("{} has no gradient", entry.name()))?;
             let gradient = if convolution { gradient.permute((3, 2, 0, 1))? } else { gradient.clone() };

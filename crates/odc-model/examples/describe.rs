@@ -1,11 +1,11 @@
-//! Builds a ResNet, prints the names and shapes of its tensors, and runs a random image through it.
+//! Builds a backbone, prints the names and shapes of its tensors, and runs a random image through it.
 //!
 //! `cargo run -p odc-model --example describe -- resnet50 64 imagenet` (architecture, width, stem);
 //! a path instead describes a weight file.
 #![allow(clippy::print_stdout)]
 
 use candle_core::{Device, Result, Tensor};
-use odc_model::{Architecture, BackboneConfig, Mode, ResNet, weights};
+use odc_model::{Architecture, Backbone, BackboneConfig, Dropout, Mode, weights};
 
 fn main() -> Result<()> {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
@@ -18,8 +18,9 @@ fn main() -> Result<()> {
         arch: arguments.first().map_or(Ok(Architecture::ResNet18), |text| text.parse()).map_err(message)?,
         width: arguments.get(1).map_or(Ok(64), |text| text.parse()).map_err(candle_core::Error::wrap)?,
         stem: arguments.get(2).map_or(Ok(odc_model::Stem::Imagenet), |text| text.parse()).map_err(message)?,
+        sobel: false,
     };
-    let backbone = ResNet::new(&config, 0, &Device::Cpu)?;
+    let backbone = Backbone::new(&config, 0, &Device::Cpu)?;
     for entry in backbone.params().entries() {
         println!("{:40} {:?}", entry.name(), entry.file_shape());
     }
@@ -31,7 +32,7 @@ fn main() -> Result<()> {
     for (number, map) in backbone.stages(&image, Mode::Eval)?.iter().enumerate() {
         println!("stage {number}: {:?}", map.dims());
     }
-    let vector = backbone.forward(&image, Mode::Eval)?;
+    let vector = backbone.forward(&image, Mode::Eval, Dropout::Off)?;
     println!("vector:  {:?}, mean {}", vector.dims(), vector.mean_all()?.to_scalar::<f32>()?);
     Ok(())
 }

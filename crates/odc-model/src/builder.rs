@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicI64;
 
 use candle_core::{Device, Result, Tensor, Var};
 
-use crate::params::{Params, Value};
+use crate::params::{Params, Value, over_map};
 
 /// Where the layers of a network under construction get their tensors.
 pub(crate) struct Builder<'a> {
@@ -35,6 +35,34 @@ impl<'a> Builder<'a> {
     pub(crate) fn drawn(&mut self, name: &str, shape: &[usize], deviation: f64) -> Result<Var> {
         let var = Var::from_tensor(&self.normal(name, shape, deviation)?)?;
         self.params.push(name.to_owned(), Value::Parameter(var.clone()));
+        Ok(var)
+    }
+
+    /// Weights of a linear layer over a flattened map, `[outputs, side · side · channels]`, drawn from N(0, `deviation`²).
+    pub(crate) fn over_map(
+        &mut self,
+        name: &str,
+        (side, channels): (usize, usize),
+        outputs: usize,
+        deviation: f64,
+    ) -> Result<Var> {
+        let drawn = self.normal(name, &[outputs, channels * side * side], deviation)?;
+        let weight = Var::from_tensor(&over_map(&drawn, side)?)?;
+        self.params.push(name.to_owned(), Value::OverMap { weight: weight.clone(), side });
+        Ok(weight)
+    }
+
+    /// A convolution's weights that are never trained, given as they lie in memory, `[kernel, kernel, inputs, outputs]`.
+    pub(crate) fn frozen_convolution(&mut self, name: &str, shape: [usize; 4], values: Vec<f32>) -> Result<Var> {
+        let var = Var::from_vec(values, &shape, self.device)?;
+        self.params.push(name.to_owned(), Value::FrozenConvolution(var.clone()));
+        Ok(var)
+    }
+
+    /// Zeros that are never trained.
+    pub(crate) fn frozen_zeros(&mut self, name: &str, length: usize) -> Result<Var> {
+        let var = Var::from_vec(vec![0.0_f32; length], length, self.device)?;
+        self.params.push(name.to_owned(), Value::Frozen(var.clone()));
         Ok(var)
     }
 

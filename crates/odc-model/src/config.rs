@@ -1,4 +1,4 @@
-//! What a network is made of: architecture, width, stem, and the sizes of the neck.
+//! What a network is made of: architecture, width, stem, Sobel's filters, and the sizes of the neck.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// A residual network of He et al., "Deep Residual Learning", CVPR 2016, table 1.
+/// A residual network of He et al., "Deep Residual Learning", CVPR 2016, table 1; or AlexNet as DeepCluster has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -17,13 +17,17 @@ pub enum Architecture {
     ResNet34,
     /// Bottleneck blocks, 3-4-6-3, with the stride in the 3×3 convolution, as torchvision has it.
     ResNet50,
+    /// Five convolutions with batch norm, two fully connected layers with dropout (Caron et al., "Deep Clustering for
+    /// Unsupervised Learning of Visual Features", ECCV 2018).
+    AlexNet,
 }
 
-/// What comes before the first residual block.
+/// How much the first layers shrink an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stem {
-    /// Convolution 7×7 with stride 2, then max pool 3×3 with stride 2: for images of about 224 pixels.
+    /// Convolution 7×7 with stride 2, then max pool 3×3 with stride 2; AlexNet: convolution 11×11 with stride 4. For images
+    /// of about 224 pixels.
     #[default]
     Imagenet,
     /// Convolution 3×3 with stride 1: for images of about 32 pixels.
@@ -32,16 +36,19 @@ pub enum Stem {
     Small,
 }
 
-/// A backbone. Width 64 and the stem `imagenet` make torchvision's network.
+/// A backbone. Width 64 and the stem `imagenet` make the published network: torchvision's ResNet, DeepCluster's AlexNet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackboneConfig {
     /// Depth and kind of blocks.
     pub arch: Architecture,
-    /// Channels after the stem; stage i has `width · 2^i` (times 4 for bottleneck blocks). Default 64.
+    /// ResNet: channels after the stem; stage i has `width · 2^i` (times 4 for bottleneck blocks). AlexNet, an even number:
+    /// convolutions of 1.5, 4, 6, 6, 4 times `width` channels, fully connected layers of 64 times. Default 64.
     pub width: usize,
-    /// What comes before the first block.
+    /// How much the first layers shrink an image.
     pub stem: Stem,
+    /// Whether the network sees the edges of the grey image, by Sobel's two filters, in place of its colours.
+    pub sobel: bool,
 }
 
 /// The neck of docs/ALGORITHM.md.
@@ -60,7 +67,7 @@ pub struct NeckConfig {
 
 impl Architecture {
     /// All architectures.
-    pub const ALL: [Self; 3] = [Self::ResNet18, Self::ResNet34, Self::ResNet50];
+    pub const ALL: [Self; 4] = [Self::ResNet18, Self::ResNet34, Self::ResNet50, Self::AlexNet];
 
     /// The name in recipes and files, torchvision's: `resnet18`.
     pub const fn name(self) -> &'static str {
@@ -68,21 +75,23 @@ impl Architecture {
             Self::ResNet18 => "resnet18",
             Self::ResNet34 => "resnet34",
             Self::ResNet50 => "resnet50",
+            Self::AlexNet => "alexnet",
         }
     }
 
-    /// Number of residual blocks in each of the four stages.
-    pub const fn depths(self) -> [usize; 4] {
+    /// Number of residual blocks in each of the four stages of a ResNet.
+    pub const fn depths(self) -> Option<[usize; 4]> {
         match self {
-            Self::ResNet18 => [2, 2, 2, 2],
-            Self::ResNet34 | Self::ResNet50 => [3, 4, 6, 3],
+            Self::ResNet18 => Some([2, 2, 2, 2]),
+            Self::ResNet34 | Self::ResNet50 => Some([3, 4, 6, 3]),
+            Self::AlexNet => None,
         }
     }
 
-    /// Channels that a block puts out for each of its own: 1 for basic, 4 for bottleneck blocks.
-    pub const fn expansion(self) -> usize {
+    /// Channels that a residual block puts out for each of its own: 1 for basic, 4 for bottleneck blocks.
+    pub(crate) const fn expansion(self) -> usize {
         match self {
-            Self::ResNet18 | Self::ResNet34 => 1,
+            Self::ResNet18 | Self::ResNet34 | Self::AlexNet => 1,
             Self::ResNet50 => 4,
         }
     }
@@ -100,33 +109,41 @@ impl Stem {
             Self::Small => "small",
         }
     }
-
-    /// Side of the first convolution's kernel.
-    pub(crate) const fn kernel(self) -> usize {
-        match self {
-            Self::Imagenet => 7,
-            Self::Cifar | Self::Small => 3,
-        }
-    }
-
-    /// Stride of the first convolution.
-    pub(crate) const fn stride(self) -> usize {
-        match self {
-            Self::Imagenet | Self::Small => 2,
-            Self::Cifar => 1,
-        }
-    }
 }
 
 impl BackboneConfig {
-    /// Length of the feature vector after the global average: 512 for ResNet-18, 2048 for ResNet-50 at width 64.
+    /// Length of the feature vector: 512 for ResNet-18, 2048 for ResNet-50, 4096 for AlexNet at width 64.
     pub const fn out_dim(&self) -> usize {
-        8 * self.width * self.arch.expansion()
+        match self.arch {
+            Architecture::AlexNet => 64 * self.width,
+            arch => 8 * self.width * arch.expansion(),
+        }
+    }
+
+    /// The least height and width of an image: AlexNet's third pool must be left a pixel.
+    pub const fn least_side(&self) -> usize {
+        match (self.arch, self.stem) {
+            (Architecture::AlexNet, Stem::Imagenet) => 63,
+            (Architecture::AlexNet, Stem::Small) => 29,
+            (Architecture::AlexNet, Stem::Cifar) => 15,
+            _ => 1,
+        }
+    }
+
+    /// Channels that the first convolution takes.
+    pub(crate) const fn in_channels(&self) -> usize {
+        if self.sobel { 2 } else { 3 }
     }
 
     pub(crate) fn check(&self) -> Result<()> {
         if self.width == 0 {
             bail!("the backbone's width is 0; it must be at least 1 (64 is the published network)");
+        }
+        if self.arch == Architecture::AlexNet && !self.width.is_multiple_of(2) {
+            bail!(
+                "alexnet's width is {}; it must be even, for its first layer has 1.5 times as many channels",
+                self.width
+            );
         }
         Ok(())
     }
@@ -152,7 +169,7 @@ impl NeckConfig {
 
 impl Default for BackboneConfig {
     fn default() -> Self {
-        Self { arch: Architecture::default(), width: 64, stem: Stem::default() }
+        Self { arch: Architecture::default(), width: 64, stem: Stem::default(), sobel: false }
     }
 }
 
@@ -176,7 +193,8 @@ impl fmt::Display for Stem {
 
 impl fmt::Display for BackboneConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} of width {} with stem {}", self.arch, self.width, self.stem)
+        write!(formatter, "{} of width {} with stem {}", self.arch, self.width, self.stem)?;
+        if self.sobel { formatter.write_str(" behind Sobel's filters") } else { Ok(()) }
     }
 }
 
@@ -187,7 +205,7 @@ impl FromStr for Architecture {
         Self::ALL
             .into_iter()
             .find(|arch| arch.name() == text)
-            .ok_or_else(|| format!("there is no architecture {text:?}; choose resnet18, resnet34 or resnet50"))
+            .ok_or_else(|| format!("there is no architecture {text:?}; choose resnet18, resnet34, resnet50 or alexnet"))
     }
 }
 

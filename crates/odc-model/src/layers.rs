@@ -12,17 +12,18 @@ use crate::pass::Pass;
 /// Torch's default, for every batch norm.
 const EPSILON: f64 = 1e-5;
 
-/// A convolution without bias.
+/// A convolution.
 #[derive(Debug)]
 pub(crate) struct Convolution {
     weight: Var,
+    bias: Option<Var>,
     stride: usize,
     padding: usize,
     method: ConvolutionMethod,
 }
 
 impl Convolution {
-    /// A square kernel, padded so that stride 1 keeps the side.
+    /// A square kernel without bias, padded so that stride 1 keeps the side.
     pub(crate) fn new(
         builder: &mut Builder<'_>,
         name: &str,
@@ -32,7 +33,20 @@ impl Convolution {
         stride: usize,
     ) -> Result<Self> {
         let weight = builder.convolution(&format!("{name}.weight"), kernel, inputs, outputs)?;
-        Ok(Self { weight, stride, padding: kernel / 2, method: ConvolutionMethod::default() })
+        Ok(Self { weight, bias: None, stride, padding: kernel / 2, method: ConvolutionMethod::default() })
+    }
+
+    /// A square kernel and a bias that starts at 0.
+    pub(crate) fn with_bias(
+        builder: &mut Builder<'_>,
+        name: &str,
+        (kernel, stride, padding): (usize, usize, usize),
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self> {
+        let weight = builder.convolution(&format!("{name}.weight"), kernel, inputs, outputs)?;
+        let bias = Some(builder.constant(&format!("{name}.bias"), outputs, 0.0)?);
+        Ok(Self { weight, bias, stride, padding, method: ConvolutionMethod::default() })
     }
 
     /// How it is computed from now on.
@@ -41,9 +55,13 @@ impl Convolution {
     }
 
     /// # Shapes
-    /// `[N, H, W, inputs]` → `[N, ⌈H / stride⌉, ⌈W / stride⌉, outputs]`
+    /// `[N, H, W, inputs]` → `[N, (H + 2 · padding − kernel) / stride + 1, …, outputs]`
     pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
-        odc_ops::conv2d_by(self.method, x, &pass.parameter(&self.weight), self.stride, self.padding)
+        let y = odc_ops::conv2d_by(self.method, x, &pass.parameter(&self.weight), self.stride, self.padding)?;
+        match &self.bias {
+            Some(bias) => odc_ops::add_bias(&y, &pass.parameter(bias)),
+            None => Ok(y),
+        }
     }
 }
 
@@ -178,6 +196,19 @@ impl Linear {
         deviation: f64,
     ) -> Result<Self> {
         let weight = builder.drawn(&format!("{name}.weight"), &[outputs, inputs], deviation)?;
+        let bias = builder.constant(&format!("{name}.bias"), outputs, 0.0)?;
+        Ok(Self { weight, bias })
+    }
+
+    /// Over a flattened map `[N, side · side · channels]`; weights from N(0, `deviation`²), bias 0.
+    pub(crate) fn over_map(
+        builder: &mut Builder<'_>,
+        name: &str,
+        map: (usize, usize),
+        outputs: usize,
+        deviation: f64,
+    ) -> Result<Self> {
+        let weight = builder.over_map(&format!("{name}.weight"), map, outputs, deviation)?;
         let bias = builder.constant(&format!("{name}.bias"), outputs, 0.0)?;
         Ok(Self { weight, bias })
     }

@@ -18,12 +18,12 @@ pub struct Neck {
     params: Params,
 }
 
-/// Which hidden units a forward pass drops. Evaluation drops none, whatever is given.
+/// Which hidden units a forward pass drops: of the neck, and of AlexNet. Evaluation drops none, whatever is given.
 #[derive(Clone, Copy, Debug)]
 pub enum Dropout<'a> {
-    /// A mask drawn from this seed, with the neck's probability.
+    /// Masks drawn from this seed and the place, with the probability of the place.
     Seed(u64),
-    /// This mask `[N, hidden]`: 0, or 1 / (1 − probability).
+    /// This mask `[N, hidden]` in the neck: 0, or 1 / (1 − probability). None in the backbone.
     Mask(&'a Tensor),
     /// None.
     Off,

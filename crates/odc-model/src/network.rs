@@ -2,18 +2,18 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use crate::backbone::Backbone;
 use crate::config::{BackboneConfig, NeckConfig};
 use crate::head::Head;
 use crate::neck::{Dropout, Neck};
 use crate::params::Params;
 use crate::pass::{Mode, Pass};
-use crate::resnet::ResNet;
 
 /// The network `f_θ` and the classifier `g_w` of docs/ALGORITHM.md.
 #[derive(Debug)]
 pub struct Network {
     /// From images to one vector each; what is kept for downstream tasks.
-    pub backbone: ResNet,
+    pub backbone: Backbone,
     /// From that vector to the feature that is clustered.
     pub neck: Neck,
     /// From the feature to a score for each cluster.
@@ -22,7 +22,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network at random. Its parts are those that `ResNet::new`, `Neck::new` and `Head::new` give for the seed.
+    /// A network at random. Its parts are those that `Backbone::new`, `Neck::new` and `Head::new` give for the seed.
     ///
     /// # Errors
     /// Where a size is 0 or a setting out of range.
@@ -33,7 +33,7 @@ impl Network {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let backbone = ResNet::new(backbone, seed, device)?;
+        let backbone = Backbone::new(backbone, seed, device)?;
         let neck_config = neck;
         let neck = Neck::new(backbone.out_dim(), neck_config, seed, device)?;
         let head = Head::new(neck_config.dim, n_clusters, seed, device)?;
@@ -53,9 +53,9 @@ impl Network {
     /// `[N, H, W, 3]` → `[N, dim]`
     ///
     /// # Errors
-    /// As [`ResNet::forward`] and [`Neck::forward`].
+    /// As [`Backbone::forward`] and [`Neck::forward`].
     pub fn features(&self, images: &Tensor, mode: Mode, dropout: Dropout<'_>) -> Result<Tensor> {
-        self.neck.forward(&self.backbone.forward(images, mode)?, mode, dropout)
+        self.neck.forward(&self.backbone.forward(images, mode, dropout)?, mode, dropout)
     }
 
     /// A forward pass that only fills running statistics: each becomes the mean over this batch and `earlier` ones that
@@ -68,7 +68,7 @@ impl Network {
     /// As [`Network::features`].
     pub fn accumulate_statistics(&self, images: &Tensor, earlier: u64) -> Result<()> {
         let pass = Pass::Accumulate { earlier };
-        self.neck.hidden(&self.backbone.forward_pass(images, pass)?, pass)?;
+        self.neck.hidden(&self.backbone.forward_pass(images, pass, Dropout::Off)?, pass)?;
         Ok(())
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
-/// Parameters and buffers in the order of torchvision's `state_dict`, with its names.
+/// Parameters and buffers in the order of PyTorch's `state_dict`, with the names of torchvision (ResNet) or DeepCluster
+/// (AlexNet).
 ///
 /// Cloning is cheap and shares the tensors.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +29,19 @@ pub struct Entry {
 pub enum Value {
     /// A convolution's weights, trained: `[kh, kw, Ci, Co]` in memory, `[Co, Ci, kh, kw]` in files.
     Convolution(Var),
+    /// Weights of a linear layer over a flattened map, trained: columns `(h, w, C)` in memory, `(C, h, w)` in files.
+    OverMap {
+        /// `[outputs, side · side · channels]`.
+        weight: Var,
+        /// Height and width of the map.
+        side: usize,
+    },
     /// Any other trained parameter: the same in memory and in files.
     Parameter(Var),
+    /// A convolution's weights that are never trained; it lies as `Convolution` does.
+    FrozenConvolution(Var),
+    /// Any other parameter that is never trained: the same in memory and in files.
+    Frozen(Var),
     /// A running mean or variance of batch norm, `[C]`.
     Statistic(Var),
     /// `num_batches_tracked` of batch norm: how many batches the running statistics have seen. An i64 scalar in files.
@@ -62,7 +74,7 @@ impl Params {
         self.entries.iter().filter_map(Entry::trainable).map(|parameter| parameter.elem_count()).sum()
     }
 
-    /// What the network is, as key and value (`arch`, `width`, `stem`): goes into the header of weight files.
+    /// What the network is, as key and value (`arch`, `width`, `stem`, `sobel`): goes into the header of weight files.
     pub fn about(&self) -> &BTreeMap<String, String> {
         &self.about
     }
@@ -111,7 +123,7 @@ impl Params {
 }
 
 impl Entry {
-    /// The name, as in torchvision's `state_dict`.
+    /// The name, as in PyTorch's `state_dict`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -124,16 +136,20 @@ impl Entry {
     /// The variable, if an optimiser moves it.
     pub fn trainable(&self) -> Option<&Var> {
         match &self.value {
-            Value::Convolution(var) | Value::Parameter(var) => Some(var),
-            Value::Statistic(_) | Value::Counter(_) => None,
+            Value::Convolution(var) | Value::OverMap { weight: var, .. } | Value::Parameter(var) => Some(var),
+            Value::FrozenConvolution(_) | Value::Frozen(_) | Value::Statistic(_) | Value::Counter(_) => None,
         }
     }
 
     /// Its shape in files: `[Co, Ci, kh, kw]` for a convolution, `[]` for a counter.
     pub fn file_shape(&self) -> Vec<usize> {
         match &self.value {
-            Value::Convolution(var) => FILE_FROM_MEMORY.iter().map(|axis| var.dims()[*axis]).collect(),
-            Value::Parameter(var) | Value::Statistic(var) => var.dims().to_vec(),
+            Value::Convolution(var) | Value::FrozenConvolution(var) => {
+                FILE_FROM_MEMORY.iter().map(|axis| var.dims()[*axis]).collect()
+            }
+            Value::OverMap { weight: var, .. } | Value::Parameter(var) | Value::Frozen(var) | Value::Statistic(var) => {
+                var.dims().to_vec()
+            }
             Value::Counter(_) => Vec::new(),
         }
     }
@@ -144,10 +160,16 @@ impl Entry {
     /// From candle, where the tensor cannot be copied.
     pub fn to_file_layout(&self) -> Result<Tensor> {
         match &self.value {
-            Value::Convolution(var) => {
+            Value::Convolution(var) | Value::FrozenConvolution(var) => {
                 var.as_detached_tensor().permute(FILE_FROM_MEMORY)?.force_contiguous()?.to_device(&Device::Cpu)
             }
-            Value::Parameter(var) | Value::Statistic(var) => {
+            Value::OverMap { weight, side } => {
+                let (outputs, columns) = weight.dims2()?;
+                let map = weight.as_detached_tensor().reshape((outputs, *side, *side, ()))?;
+                let map = map.permute((0, 3, 1, 2))?.force_contiguous()?;
+                map.reshape((outputs, columns))?.to_device(&Device::Cpu)
+            }
+            Value::Parameter(var) | Value::Frozen(var) | Value::Statistic(var) => {
                 var.as_detached_tensor().force_contiguous()?.to_device(&Device::Cpu)
             }
             Value::Counter(count) => Tensor::new(count.load(Ordering::Relaxed), &Device::Cpu),
@@ -164,10 +186,13 @@ impl Entry {
             bail!("{}: the network's shape is {expected:?}, the given tensor's is {:?}", self.name, tensor.dims());
         }
         match &self.value {
-            Value::Convolution(var) => {
+            Value::Convolution(var) | Value::FrozenConvolution(var) => {
                 var.set(&float(tensor, var.device())?.permute(MEMORY_FROM_FILE)?.force_contiguous()?)
             }
-            Value::Parameter(var) | Value::Statistic(var) => var.set(&float(tensor, var.device())?.force_contiguous()?),
+            Value::OverMap { weight, side } => weight.set(&over_map(&float(tensor, weight.device())?, *side)?),
+            Value::Parameter(var) | Value::Frozen(var) | Value::Statistic(var) => {
+                var.set(&float(tensor, var.device())?.force_contiguous()?)
+            }
             Value::Counter(count) => {
                 count.store(tensor.to_dtype(DType::I64)?.to_scalar::<i64>()?, Ordering::Relaxed);
                 Ok(())
@@ -180,6 +205,13 @@ impl Entry {
 const FILE_FROM_MEMORY: [usize; 4] = [3, 2, 0, 1];
 /// HWIO from OIHW.
 const MEMORY_FROM_FILE: [usize; 4] = [2, 3, 1, 0];
+
+/// Columns `(C, h, w)` to `(h, w, C)`.
+pub(crate) fn over_map(weight: &Tensor, side: usize) -> Result<Tensor> {
+    let (outputs, columns) = weight.dims2()?;
+    let map = weight.force_contiguous()?.reshape((outputs, (), side, side))?;
+    map.permute((0, 2, 3, 1))?.force_contiguous()?.reshape((outputs, columns))
+}
 
 fn float(tensor: &Tensor, device: &Device) -> Result<Tensor> {
     tensor.detach().to_dtype(DType::F32)?.to_device(device)

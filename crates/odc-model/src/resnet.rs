@@ -1,105 +1,64 @@
-//! The backbone: a residual network that turns images into feature maps and one vector each.
+//! The residual network: images to feature maps, and the mean of the last map.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use odc_ops::ConvolutionMethod;
 
 use crate::block::{Block, BlockShape};
 use crate::builder::Builder;
-use crate::config::{Architecture, BackboneConfig, Stem};
+use crate::config::{BackboneConfig, Stem};
 use crate::layers::{BatchNorm, Convolution};
-use crate::params::Params;
-use crate::pass::{Mode, Pass};
+use crate::pass::Pass;
 
 /// ResNet-18, -34 or -50 of any width, without a classifier.
 #[derive(Debug)]
-pub struct ResNet {
-    config: BackboneConfig,
+pub(crate) struct ResNet {
+    stem: Stem,
     convolution: Convolution,
     norm: BatchNorm,
     stages: Vec<Vec<Block>>,
-    params: Params,
 }
 
 impl ResNet {
-    /// A network at random, initialised as torchvision does: convolutions by He's normal distribution with
-    /// `fan_out`, batch norms 1 and 0. The same seed gives the same bits.
-    ///
-    /// # Errors
-    /// Where the width is 0, or the device has no room.
-    pub fn new(config: &BackboneConfig, seed: u64, device: &Device) -> Result<Self> {
-        config.check()?;
-        let BackboneConfig { arch, width, stem } = *config;
-        let mut builder = Builder::new("backbone", seed, device);
-        let convolution = Convolution::new(&mut builder, "conv1", stem.kernel(), 3, width, stem.stride())?;
-        let norm = BatchNorm::affine(&mut builder, "bn1", width)?;
+    /// Convolutions by He's normal distribution with `fan_out`, batch norms 1 and 0, as torchvision does; `depths` blocks in
+    /// the stages.
+    pub(crate) fn new(builder: &mut Builder<'_>, config: &BackboneConfig, depths: [usize; 4]) -> Result<Self> {
+        let BackboneConfig { arch, width, stem, .. } = *config;
+        let (kernel, stride) = match stem {
+            Stem::Imagenet => (7, 2),
+            Stem::Cifar => (3, 1),
+            Stem::Small => (3, 2),
+        };
+        let convolution = Convolution::new(builder, "conv1", kernel, config.in_channels(), width, stride)?;
+        let norm = BatchNorm::affine(builder, "bn1", width)?;
         let mut inputs = width;
         let mut stages = Vec::new();
-        for (stage, depth) in arch.depths().into_iter().enumerate() {
+        for (stage, depth) in depths.into_iter().enumerate() {
             let planes = width << stage;
             let mut blocks = Vec::new();
             for position in 0..depth {
                 let stride = if stage > 0 && position == 0 { 2 } else { 1 };
                 let name = format!("layer{}.{position}", stage + 1);
                 let shape = BlockShape { inputs, planes, stride };
-                blocks.push(match arch {
-                    Architecture::ResNet18 | Architecture::ResNet34 => Block::basic(&mut builder, &name, shape)?,
-                    Architecture::ResNet50 => Block::bottleneck(&mut builder, &name, shape)?,
+                blocks.push(match arch.expansion() {
+                    1 => Block::basic(builder, &name, shape)?,
+                    _ => Block::bottleneck(builder, &name, shape)?,
                 });
                 inputs = planes * arch.expansion();
             }
             stages.push(blocks);
         }
-        let mut params = builder.params;
-        params.describe("arch", arch);
-        params.describe("width", width);
-        params.describe("stem", stem);
-        Ok(Self { config: *config, convolution, norm, stages, params })
+        Ok(Self { stem, convolution, norm, stages })
     }
 
-    /// What the network was built from.
-    pub fn config(&self) -> &BackboneConfig {
-        &self.config
-    }
-
-    /// Parameters and buffers, with torchvision's names (`conv1.weight`, `layer1.0.bn2.running_var`, …).
-    pub fn params(&self) -> &Params {
-        &self.params
-    }
-
-    /// How its convolutions are computed from now on; [`ConvolutionMethod::Fastest`] until then.
-    pub fn set_convolution_method(&mut self, method: ConvolutionMethod) {
+    pub(crate) fn set_convolution_method(&mut self, method: ConvolutionMethod) {
         self.convolution.set_method(method);
         for block in self.stages.iter_mut().flatten() {
             block.set_convolution_method(method);
         }
     }
 
-    /// Length of the vector that [`ResNet::forward`] gives for each image.
-    pub fn out_dim(&self) -> usize {
-        self.config.out_dim()
-    }
-
-    /// Each image's last feature map, averaged over its positions.
-    ///
-    /// # Shapes
-    /// `[N, H, W, 3]` f32, normalised pixels → `[N, out_dim]`
-    ///
-    /// # Errors
-    /// Where the images have another shape or type, or training has less than two values per channel somewhere.
-    pub fn forward(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.forward_pass(images, mode.into())
-    }
-
-    /// The five feature maps that linear evaluation looks at: after the first convolution, batch norm and relu
-    /// (before the pool), and after each of the four stages.
-    ///
-    /// # Shapes
-    /// `[N, H, W, 3]` → five of `[N, h, w, channels]`, NHWC
-    ///
-    /// # Errors
-    /// As [`ResNet::forward`].
-    pub fn stages(&self, images: &Tensor, mode: Mode) -> Result<Vec<Tensor>> {
-        let pass = mode.into();
+    /// The maps after the first convolution, batch norm and relu (before the pool), and after each of the four stages.
+    pub(crate) fn stages(&self, images: &Tensor, pass: Pass) -> Result<Vec<Tensor>> {
         let first = self.before_pool(images, pass)?;
         let mut maps = vec![first];
         let mut map = self.pool(&maps[0])?;
@@ -110,7 +69,8 @@ impl ResNet {
         Ok(maps)
     }
 
-    pub(crate) fn forward_pass(&self, images: &Tensor, pass: Pass) -> Result<Tensor> {
+    /// Each image's last feature map, averaged over its positions.
+    pub(crate) fn forward(&self, images: &Tensor, pass: Pass) -> Result<Tensor> {
         let mut map = self.pool(&self.before_pool(images, pass)?)?;
         for blocks in &self.stages {
             map = through(blocks, map, pass)?;
@@ -119,18 +79,11 @@ impl ResNet {
     }
 
     fn before_pool(&self, images: &Tensor, pass: Pass) -> Result<Tensor> {
-        if images.rank() != 4 || images.dims()[3] != 3 || images.dtype() != DType::F32 {
-            bail!(
-                "a ResNet takes normalised images [N, height, width, 3] of f32; it was given {:?} of {:?}",
-                images.dims(),
-                images.dtype()
-            );
-        }
         self.norm.forward_relu(&self.convolution.forward(images, pass)?, None, pass)
     }
 
     fn pool(&self, map: &Tensor) -> Result<Tensor> {
-        match self.config.stem {
+        match self.stem {
             Stem::Imagenet => odc_ops::max_pool2d(map, 3, 2, 1),
             Stem::Cifar | Stem::Small => Ok(map.clone()),
         }

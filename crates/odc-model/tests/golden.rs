@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use odc_model::{
-    Architecture, BackboneConfig, Dropout, Head, Mode, Neck, NeckConfig, Params, ResNet, Stem, Value, weights,
+    Architecture, Backbone, BackboneConfig, Dropout, Head, Mode, Neck, NeckConfig, Params, Stem, Value, weights,
 };
 use odc_ops::{ConvolutionMethod, ParameterGroup, Sgd};
 use odc_testkit::{Golden, assert_close, formula, golden_directory, manifest};
@@ -23,26 +23,54 @@ fn tolerance(case: &str, tensor: &str) -> f32 {
 
 #[test]
 fn resnet18_computes_what_torchvision_computes() -> Result<()> {
-    let config = BackboneConfig { arch: Architecture::ResNet18, width: 64, stem: Stem::Imagenet };
+    let config = BackboneConfig { arch: Architecture::ResNet18, width: 64, stem: Stem::Imagenet, sobel: false };
     resnet_case("resnet18", &config, 1000, 64)
 }
 
 #[test]
 fn resnet50_computes_what_torchvision_computes() -> Result<()> {
-    let config = BackboneConfig { arch: Architecture::ResNet50, width: 64, stem: Stem::Imagenet };
+    let config = BackboneConfig { arch: Architecture::ResNet50, width: 64, stem: Stem::Imagenet, sobel: false };
     resnet_case("resnet50", &config, 2000, 64)
 }
 
 #[test]
 fn a_narrow_resnet18_with_a_small_stem_computes_what_torch_computes() -> Result<()> {
-    let config = BackboneConfig { arch: Architecture::ResNet18, width: 16, stem: Stem::Small };
+    let config = BackboneConfig { arch: Architecture::ResNet18, width: 16, stem: Stem::Small, sobel: false };
     resnet_case("resnet18w16", &config, 3000, 32)
 }
 
 #[test]
+fn alexnet_computes_what_torch_computes() -> Result<()> {
+    let config = BackboneConfig { arch: Architecture::AlexNet, width: 4, stem: Stem::Imagenet, sobel: false };
+    alexnet_case("alexnet", &config, 21_000, 224)?;
+    alexnet_case("alexnet_sobel", &BackboneConfig { sobel: true, ..config }, 22_000, 67)
+}
+
+#[test]
+fn sobel_s_filters_are_deepcluster_s() -> Result<()> {
+    let golden = Golden::open("alexnet_sobel");
+    let config = BackboneConfig { arch: Architecture::ResNet18, width: 1, stem: Stem::Cifar, sobel: true };
+    let network = Backbone::new(&config, 0, &Device::Cpu)?;
+    // A first convolution that passes on one edge or the other; a batch norm that passes on what it gets.
+    let image = Tensor::from_vec(golden.f32("sobel_input"), golden.shape("sobel_input"), &Device::Cpu)?;
+    let image = image.permute((0, 2, 3, 1))?.contiguous()?;
+    let expected = golden.f32("sobel_output");
+    let (along_x, along_y) = expected.split_at(expected.len() / 2);
+    for (edge, expected) in [along_x, along_y].into_iter().enumerate() {
+        let mut weight = vec![0.0_f32; 2 * 3 * 3];
+        weight[edge * 9 + 4] = 1.0;
+        network.params().set("conv1.weight", &Tensor::from_vec(weight, (1, 2, 3, 3), &Device::Cpu)?)?;
+        let map = values(&network.stages(&image, Mode::Eval)?[0])?;
+        let relu = expected.iter().map(|value| value.max(0.0)).collect::<Vec<_>>();
+        assert_close("edges", &map, &relu, 2e-5);
+    }
+    Ok(())
+}
+
+#[test]
 fn weights_that_torch_saved_load_strictly_and_are_the_formula_s() -> Result<()> {
-    let config = BackboneConfig { arch: Architecture::ResNet18, width: 16, stem: Stem::Small };
-    let (loaded, filled) = (ResNet::new(&config, 1, &Device::Cpu)?, ResNet::new(&config, 2, &Device::Cpu)?);
+    let config = BackboneConfig { arch: Architecture::ResNet18, width: 16, stem: Stem::Small, sobel: false };
+    let (loaded, filled) = (Backbone::new(&config, 1, &Device::Cpu)?, Backbone::new(&config, 2, &Device::Cpu)?);
     weights::load_strict(loaded.params(), golden_directory().join("resnet18w16_weights.safetensors"))?;
     fill(filled.params(), 3000)?;
     for ((name, a), (_, b)) in loaded.params().named_tensors()?.iter().zip(&filled.params().named_tensors()?) {
@@ -123,7 +151,7 @@ fn resnet_case_by(
     side: usize,
 ) -> Result<()> {
     let golden = Golden::open(name);
-    let mut network = ResNet::new(config, 0, &Device::Cpu)?;
+    let mut network = Backbone::new(config, 0, &Device::Cpu)?;
     network.set_convolution_method(method);
     fill(network.params(), base)?;
     let close = |tensor: &str, actual: &[f32]| {
@@ -136,7 +164,7 @@ fn resnet_case_by(
     for (stage, map) in network.stages(&images, Mode::Eval)?.iter().enumerate() {
         close(&format!("eval_stage{stage}"), &values(&map.permute((0, 3, 1, 2))?)?);
     }
-    close("pool_eval", &values(&network.forward(&images, Mode::Eval)?)?);
+    close("pool_eval", &values(&network.forward(&images, Mode::Eval, Dropout::Off)?)?);
 
     let maps = network.stages(&images, Mode::Train)?;
     for (stage, map) in maps.iter().enumerate() {
@@ -173,6 +201,51 @@ fn resnet_case_by(
     let conv1 = network.params().get("conv1.weight").and_then(|entry| entry.trainable()).expect("conv1");
     let gradient = gradients.get(conv1).expect("a gradient").permute((3, 2, 0, 1))?;
     close("grad_conv1.weight", &values(&gradient)?);
+    Ok(())
+}
+
+/// Dropout aside, which PyTorch draws otherwise.
+fn alexnet_case(name: &str, config: &BackboneConfig, base: u64, side: usize) -> Result<()> {
+    let golden = Golden::open(name);
+    let network = Backbone::new(config, 0, &Device::Cpu)?;
+    fill(network.params(), base)?;
+    let close = |tensor: &str, actual: &[f32]| assert_close(tensor, actual, &golden.f32(tensor), 1e-4);
+    let images = Tensor::from_vec(formula(base + 900_000, 2 * 3 * side * side), (2, 3, side, side), &Device::Cpu)?;
+    let images = images.permute((0, 2, 3, 1))?.contiguous()?;
+    for (stage, map) in network.stages(&images, Mode::Eval)?.iter().enumerate() {
+        let tensor = format!("eval_stage{stage}");
+        if golden.names().contains(&tensor) {
+            close(&tensor, &values(&map.permute((0, 3, 1, 2))?)?);
+        }
+    }
+    close("eval", &values(&network.forward(&images, Mode::Eval, Dropout::Seed(1))?)?);
+
+    let vectors = network.forward(&images, Mode::Train, Dropout::Off)?;
+    close("train", &values(&vectors)?);
+    let stored = |name: &str| values(&network.params().get(name).expect("an entry").to_file_layout()?);
+    close("features.1.running_mean_after", &stored("features.1.running_mean")?);
+    let projection = Tensor::from_vec(formula(base + 900_001, vectors.elem_count()), vectors.shape(), &Device::Cpu)?;
+    let loss = (vectors * projection)?.sum_all()?;
+    close("loss_train", &values(&loss)?);
+    let gradients = odc_ops::backward(&loss)?;
+    let gradient = |name: &str| {
+        let var = network.params().get(name).and_then(|entry| entry.trainable()).expect("a trained parameter");
+        gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"))
+    };
+    let manifest = manifest();
+    let names =
+        manifest[name]["grad_names"].as_array().expect("names").iter().map(|name| name.as_str().expect("a name"));
+    let trained = network.params().entries().iter().filter(|entry| entry.trainable().is_some());
+    assert!(names.clone().eq(trained.map(|entry| entry.name())), "torch's order of parameters");
+    let norm = |name: &str| -> Result<f32> {
+        Ok(values(gradient(name))?.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt() as f32)
+    };
+    close("grad_norms", &names.map(norm).collect::<Result<Vec<_>>>()?);
+    close("grad_features.0.weight", &values(&gradient("features.0.weight").permute((3, 2, 0, 1))?)?);
+    // The columns of the first fully connected layer: ours are (h, w, C), PyTorch's (C, h, w).
+    let rows = gradient("classifier.1.weight").narrow(0, 0, 2)?;
+    let rows = rows.reshape((2, 6, 6, ()))?.permute((0, 3, 1, 2))?;
+    close("grad_classifier.1.weight[:2]", &values(&rows)?);
     Ok(())
 }
 

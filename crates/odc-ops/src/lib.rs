@@ -29,13 +29,13 @@ pub use conv2d::{conv2d, conv2d_by};
 pub use cross_entropy::weighted_cross_entropy;
 pub use dropout::{dropout, dropout_with_mask};
 pub use elementwise::{add, relu};
-pub use linear::linear;
+pub use linear::{add_bias, linear};
 /// How a convolution is computed.
 pub use odc_kernels::convolution::Method as ConvolutionMethod;
 /// Counter-based random numbers: what the crates above draw initial weights and seeds from.
 pub use odc_kernels::random;
 pub use pixels::normalize_pixels;
 pub use pool::in_pool;
-pub use pooling::{global_average_pool, max_pool2d};
+pub use pooling::{adaptive_average_rows, global_average_pool, max_pool2d};
 pub use schedule::MultiStep;
 pub use sgd::{ParameterGroup, Sgd, SgdConfig};

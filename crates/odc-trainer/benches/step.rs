@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use odc_kernels::memory::PoolAllocator;
-use odc_model::{BackboneConfig, Head, Mode, ResNet};
+use odc_model::{Backbone, BackboneConfig, Dropout, Head, Mode};
 use odc_ops::{ParameterGroup, Sgd, random};
 
 /// As in the program `odc`.
@@ -27,7 +27,7 @@ fn main() -> Result<()> {
         writeln!(out, "step ARCH STEM SIDE BATCH CLASSES; `cargo xtask bench cpu` calls it")?;
         return Ok(());
     };
-    let backbone = BackboneConfig { arch: arch.parse()?, width: 64, stem: stem.parse()? };
+    let backbone = BackboneConfig { arch: arch.parse()?, width: 64, stem: stem.parse()?, sobel: false };
     let mut step = Step::new(&backbone, side.parse()?, batch.parse()?, classes.parse()?)?;
     writeln!(out, r#"{{"ready": "odc {}"}}"#, env!("CARGO_PKG_VERSION"))?;
     for line in std::io::stdin().lock().lines() {
@@ -47,7 +47,7 @@ fn main() -> Result<()> {
 
 /// A classifier, its optimiser, and the one batch that it learns by heart.
 struct Step {
-    backbone: ResNet,
+    backbone: Backbone,
     head: Head,
     sgd: Sgd,
     images: Tensor,
@@ -58,7 +58,7 @@ struct Step {
 impl Step {
     fn new(config: &BackboneConfig, side: usize, batch: usize, classes: usize) -> Result<Self> {
         let cpu = &Device::Cpu;
-        let backbone = ResNet::new(config, 0, cpu)?;
+        let backbone = Backbone::new(config, 0, cpu)?;
         let head = Head::new(backbone.out_dim(), classes, 0, cpu)?;
         let mut parameters = backbone.params().trainable();
         parameters.extend(head.params().trainable());
@@ -72,7 +72,7 @@ impl Step {
 
     /// One step; gives the loss before it.
     fn run(&mut self) -> Result<f32> {
-        let logits = self.head.forward(&self.backbone.forward(&self.images, Mode::Train)?)?;
+        let logits = self.head.forward(&self.backbone.forward(&self.images, Mode::Train, Dropout::Off)?)?;
         let loss = odc_ops::weighted_cross_entropy(&logits, &self.labels, &self.class_weights)?;
         let value = loss.to_scalar::<f32>()?;
         self.sgd.step(&odc_ops::backward(&loss)?)?;

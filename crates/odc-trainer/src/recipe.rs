@@ -129,15 +129,21 @@ impl DataTable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelTable {
-    /// `resnet18`, `resnet34` or `resnet50`.
+    /// `resnet18`, `resnet34`, `resnet50` or `alexnet`.
     pub arch: Architecture,
     /// Channels of the first stage; 64 is the published network.
     pub width: usize,
-    /// `imagenet` (7×7/2 and pool), `cifar` (3×3/1) or `small` (3×3/2). Without it: after `data.side`.
+    /// `imagenet` (7×7/2 and pool; alexnet 11×11/4), `cifar` (3×3/1) or `small` (3×3/2). Without it: after `data.side`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem: Option<Stem>,
-    /// Weights to start from (safetensors, torchvision's names); empty starts at random.
+    /// Whether the network sees Sobel's edges of the grey image in place of colours.
+    pub sobel: bool,
+    /// Weights to start from, as safetensors or PyTorch's file, of this program or another; empty starts at random.
     pub init_from: String,
+    /// The least share of the backbone's tensors that `init_from` must hold.
+    pub init_share: f64,
+    /// Whether the network of `init_from` sees blue, green, red.
+    pub init_bgr: bool,
     /// Width of the neck's hidden layer.
     pub hidden: usize,
     /// Dimension d of the features that are clustered.
@@ -167,7 +173,10 @@ impl Default for ModelTable {
             arch: Architecture::ResNet50,
             width: 64,
             stem: None,
+            sobel: false,
             init_from: String::new(),
+            init_share: 1.0,
+            init_bgr: false,
             hidden: 512,
             dim: 256,
             dropout: 0.5,
@@ -180,7 +189,12 @@ impl Default for ModelTable {
 impl ModelTable {
     /// The backbone's configuration; the recipe must be resolved.
     pub fn backbone(&self) -> BackboneConfig {
-        BackboneConfig { arch: self.arch, width: self.width, stem: self.stem.unwrap_or(Stem::Imagenet) }
+        BackboneConfig {
+            arch: self.arch,
+            width: self.width,
+            stem: self.stem.unwrap_or(Stem::Imagenet),
+            sobel: self.sobel,
+        }
     }
 
     /// The neck's configuration.
@@ -480,7 +494,15 @@ impl Recipe {
                 return refuse(format!("{setting} = {value} must lie between {least} and {most}"));
             }
         }
+        let (side, backbone) = (self.data.resolved_side(), self.model.backbone());
+        if side < backbone.least_side() {
+            return refuse(format!(
+                "data.side = {side} is too small for the network, {backbone}: it takes {} pixels or more",
+                backbone.least_side()
+            ));
+        }
         let bounded = [
+            ("model.init_share", self.model.init_share, 0.0, 1.0),
             ("model.dropout", f64::from(self.model.dropout), 0.0, 0.999),
             ("model.neck_batch_norm_momentum", self.model.neck_batch_norm_momentum, 0.0, 1.0),
             ("memory.momentum", f64::from(self.memory.momentum), 1e-6, 1.0),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, Skipped, View};
 use odc_model::Network;
+use odc_model::weights::LoadReport;
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::files::{remove_partial, write_atomically};
@@ -31,6 +32,7 @@ pub struct Run {
     window: Window,
     health: Health,
     before: Scores,
+    init_report: Option<LoadReport>,
     not_finite_in_a_row: u32,
     started: Instant,
     last_checkpoint: u64,
@@ -79,7 +81,7 @@ impl Run {
         let dataset = odc_data::open(&recipe.data.source())?;
         recipe.resolve(dataset.as_ref());
         recipe.check(dataset.len())?;
-        let network = first_network(&recipe)?;
+        let (network, init_report) = first_network(&recipe)?;
         // The folders that are not there yet, innermost first.
         let new_folders: Vec<&Path> =
             folder.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
@@ -96,7 +98,7 @@ impl Run {
                 let _ = std::fs::remove_dir(new);
             }
         }
-        run
+        run.map(|run| Self { init_report, ..run })
     }
 
     fn begin(
@@ -140,8 +142,8 @@ impl Run {
         let Some(checkpoint) = checkpoint::newest_readable(folder)? else {
             let recipe = crate::read_recipe(&stored, &[])?;
             let dataset = odc_data::open(&recipe.data.source())?;
-            let network = first_network(&recipe)?;
-            return Self::begin(recipe, folder, &dataset, network, progress);
+            let (network, init_report) = first_network(&recipe)?;
+            return Ok(Self { init_report, ..Self::begin(recipe, folder, &dataset, network, progress)? });
         };
         let recipe = checkpoint.recipe.clone();
         let dataset = odc_data::open(&recipe.data.source())?;
@@ -183,6 +185,7 @@ impl Run {
             window: Window::new(),
             health: Health::default(),
             before,
+            init_report: None,
             not_finite_in_a_row: 0,
             started: Instant::now(),
             last_checkpoint,
@@ -212,6 +215,11 @@ impl Run {
     /// What the features were worth before training.
     pub fn before(&self) -> &Scores {
         &self.before
+    }
+
+    /// What was found in the weights that the run began with, if it just did and there were any.
+    pub fn init_report(&self) -> Option<&LoadReport> {
+        self.init_report.as_ref()
     }
 
     /// Iterations an epoch.

@@ -1,6 +1,5 @@
 //! The start of a run: features of all images, the initial clustering, both memories.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -8,6 +7,7 @@ use odc_data::{Augmentation, Dataset, Loader, LoaderConfig, Skipped, Subset, Vie
 use odc_eval::{ExtractionConfig, Features};
 use odc_kmeans::KMeans;
 use odc_memory::Memory;
+use odc_model::weights::{self, LoadOptions, LoadReport};
 use odc_model::{Dropout, Mode, Network};
 use odc_ops::ConvolutionMethod;
 
@@ -137,10 +137,13 @@ pub(crate) fn random_network(recipe: &Recipe) -> Result<Network, TrainerError> {
 }
 
 /// The network that a run begins with: at random, or its backbone from `model.init_from`.
-pub(crate) fn first_network(recipe: &Recipe) -> Result<Network, TrainerError> {
+pub(crate) fn first_network(recipe: &Recipe) -> Result<(Network, Option<LoadReport>), TrainerError> {
     let network = random_network(recipe)?;
-    if !recipe.model.init_from.is_empty() {
-        odc_model::weights::load_strict(network.backbone.params(), Path::new(&recipe.model.init_from))?;
+    let model = &recipe.model;
+    if model.init_from.is_empty() {
+        return Ok((network, None));
     }
-    Ok(network)
+    let options = LoadOptions { share: model.init_share, bgr: model.init_bgr };
+    let report = weights::load_reported(network.backbone.params(), &model.init_from, &options)?;
+    Ok((network, Some(report)))
 }

@@ -5,5 +5,6 @@ mod support;
 mod evaluation;
 mod probes;
 mod stopped_runs;
+mod weights;
 mod whole_run;
 mod wrong_input;

@@ -30,7 +30,9 @@ fn stages_are_judged_from_one_pass_that_the_cache_keeps() {
     let mean = stages[2]["top1"]["mean"].as_f64().expect("a mean");
     assert!(again.stdout.contains(&format!("{mean:.2} ±")), "kept features give the same numbers: {again:#?}");
     odc(&here, &[&["eval-knn", "--cache", "kept"], &NETWORK[..]].concat()).succeeded();
-    assert_eq!(std::fs::read_dir(here.join("kept")).expect("lists").count(), 12, "the pooled features were there");
+    assert_eq!(std::fs::read_dir(here.join("kept")).expect("lists").count(), 12, "the vectors were there");
+    odc(&here, &[&["eval-svm", "--costs", "1", "--cache", "kept"], &NETWORK[..]].concat()).succeeded();
+    assert_eq!(std::fs::read_dir(here.join("kept")).expect("lists").count(), 12, "for SVMs, too");
 
     let views = [&["eval-linear", "--epochs", "2", "--views", "2", "--json"], &NETWORK[..]].concat();
     let views = odc(&here, &views).succeeded().json();
@@ -43,6 +45,17 @@ fn stages_are_judged_from_one_pass_that_the_cache_keeps() {
     let npy = std::fs::read(here.join("x.npy")).expect("reads");
     let shape = format!("(120, {})", stages[2]["dim"]);
     assert!(String::from_utf8_lossy(&npy[..128]).contains(&shape), "{shape}");
+}
+
+#[test]
+fn stages_of_alexnet_are_judged_beside_its_vector() {
+    let (_keep, here) = scratch();
+    let words =
+        ["eval-linear", "--stages", "--epochs", "2", "--stage-epochs", "3", "--arch", "alexnet", "--stem", "small"];
+    let network = ["--random", "--width", "4", "--side", "32", "--data", "shapes", "--limit", "60", "--json"];
+    let told = odc(&here, &[&words[..], &network].concat()).succeeded().json();
+    assert_eq!(told["stages"]["results"].as_array().map(Vec::len), Some(5));
+    assert_eq!(told["dim"], 256, "of the second fully connected layer");
 }
 
 #[test]

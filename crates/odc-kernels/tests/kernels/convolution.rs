@@ -63,6 +63,21 @@ fn agrees_with_the_naive_twin_on_the_layers_of_a_resnet() {
 }
 
 #[test]
+fn agrees_with_the_naive_twin_on_the_layers_of_alexnet_and_sobel_s_filters() {
+    for (size, kernel, stride, padding, ci, co) in [
+        ((67, 63), 11, 4, 2, 3, 24),
+        ((67, 63), 11, 4, 2, 2, 24),
+        ((15, 13), 5, 1, 2, 24, 40),
+        ((21, 18), 7, 2, 3, 2, 20),
+        ((9, 10), 3, 1, 1, 2, 20),
+        ((9, 10), 1, 1, 0, 3, 1),
+        ((9, 10), 3, 1, 1, 1, 2),
+    ] {
+        check(2, size, (kernel, kernel), stride, padding, ci, co);
+    }
+}
+
+#[test]
 fn agrees_with_the_naive_twin_where_groups_of_windows_are_summed() {
     check(40, (10, 12), (3, 3), 1, 1, 16, 16);
     check(40, (13, 11), (3, 3), 2, 1, 8, 20);

@@ -1,14 +1,17 @@
-//! The safetensors file itself: bytes that depend on the tensors alone, and writes that are whole or not at all.
+//! The weight file itself: tensors of either format where they lie; bytes that depend on the tensors alone; writes that are
+//! whole or not at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
-use candle_core::{DType, Error, Result, Tensor, bail};
-use safetensors::SafeTensors;
-use safetensors::tensor::Metadata;
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
+use safetensors::{SafeTensorError, SafeTensors};
 use serde_json::{Map, Value, json};
+
+use super::torch;
 
 /// Replaces the file at `path` by `bytes`: written beside it, flushed to the disk, renamed.
 ///
@@ -75,43 +78,126 @@ pub(super) fn to_bytes(tensors: &[(String, Tensor)], metadata: &BTreeMap<String,
     Ok(bytes)
 }
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| Error::Msg(format!("cannot read the weights {}: {error}", path.display())))
-}
-
 /// A weight file in memory: its header, and its tensors.
-pub(super) struct WeightFile<'a> {
-    pub(super) header: Metadata,
-    pub(super) tensors: SafeTensors<'a>,
+pub(super) struct WeightFile {
+    bytes: Vec<u8>,
+    /// Keys and values of the header; none in PyTorch's files.
+    pub(super) metadata: BTreeMap<String, String>,
+    /// In the order of the file.
+    pub(super) tensors: Vec<StoredTensor>,
 }
 
-impl WeightFile<'_> {
-    /// Keys and values of the header.
-    pub(super) fn metadata(&self) -> BTreeMap<String, String> {
-        self.header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
-    }
-
-    /// All shapes by name.
-    pub(super) fn shapes(&self) -> HashMap<String, Vec<usize>> {
-        self.header.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect()
-    }
+/// Where a tensor lies in a file.
+#[derive(Clone, Debug)]
+pub(super) struct StoredTensor {
+    pub(super) name: String,
+    /// Type of its numbers, as safetensors writes it.
+    pub(super) kind: String,
+    /// The same, if candle has it.
+    pub(super) dtype: Option<DType>,
+    /// Bytes of a number.
+    pub(super) number_size: usize,
+    pub(super) shape: Vec<usize>,
+    /// In numbers, as the offset. Every number that they reach lies in `storage`.
+    pub(super) strides: Vec<usize>,
+    pub(super) offset: usize,
+    /// Bytes of the file.
+    pub(super) storage: Range<usize>,
 }
 
-/// Checks header and length.
-pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<WeightFile<'a>> {
-    let parsed = SafeTensors::read_metadata(bytes)
-        .and_then(|(_, header)| Ok(WeightFile { header, tensors: SafeTensors::deserialize(bytes)? }));
-    parsed.map_err(|error| {
-        // What torch.save writes: a zip archive, before 2020 a pickle.
-        let advice = if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
-            "it looks like a PyTorch .pth file; convert it in Python: safetensors.torch.save_file(torch.load(path, \
-             map_location=\"cpu\", weights_only=True), \"weights.safetensors\") (where the file holds more than the weights, take its \
-             \"state_dict\")"
-        } else if bytes.is_empty() {
-            "it is empty"
-        } else {
-            "is it complete, and is it the right file?"
+impl WeightFile {
+    /// Reads a file of either format, and checks header and length.
+    ///
+    /// # Errors
+    /// Names the file, and says what is wrong with it.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path)
+            .map_err(|error| Error::Msg(format!("cannot read the weights {}: {error}", path.display())))?;
+        if torch::is_torch(&bytes) {
+            let tensors = torch::tensors(&bytes).map_err(|error| {
+                Error::Msg(format!("{} is a PyTorch file that cannot be used: {error}", path.display()))
+            })?;
+            return Ok(Self { bytes, metadata: BTreeMap::new(), tensors });
+        }
+        let (metadata, tensors) = parse(&bytes).map_err(|error| {
+            let advice = if bytes.is_empty() { "it is empty" } else { "is it complete, and is it the right file?" };
+            Error::Msg(format!("{} is not a safetensors or PyTorch file ({error}): {advice}", path.display()))
+        })?;
+        Ok(Self { bytes, metadata, tensors })
+    }
+
+    /// All names and shapes.
+    pub(super) fn shapes(&self) -> Vec<(&str, Vec<usize>)> {
+        self.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.clone())).collect()
+    }
+
+    /// A copy of a tensor on the CPU.
+    ///
+    /// # Errors
+    /// Where candle does not know the type of its numbers.
+    pub(super) fn load(&self, tensor: &StoredTensor) -> Result<Tensor> {
+        let StoredTensor { name, kind, number_size, shape, .. } = tensor;
+        let Some(dtype) = tensor.dtype else {
+            return Err(Error::Msg(format!("{name} is of type {kind}, which weights are not made of")));
         };
-        Error::Msg(format!("{} is not a safetensors file ({error}): {advice}", path.display()))
-    })
+        let storage = self.bytes.get(tensor.storage.clone()).unwrap_or_default();
+        if tensor.strides == contiguous(shape) {
+            let count = shape.iter().product::<usize>();
+            let values = &storage[tensor.offset * number_size..][..count * number_size];
+            return Tensor::from_raw_buffer(values, dtype, shape, &Device::Cpu);
+        }
+        let count = shape.iter().product::<usize>();
+        let mut values = Vec::with_capacity(count * number_size);
+        for index in 0..count {
+            let (mut rest, mut at) = (index, tensor.offset);
+            for (length, stride) in shape.iter().zip(&tensor.strides).rev() {
+                at += rest % length * stride;
+                rest /= length;
+            }
+            values.extend(&storage[at * number_size..][..*number_size]);
+        }
+        Tensor::from_raw_buffer(&values, dtype, shape, &Device::Cpu)
+    }
+}
+
+fn parse(bytes: &[u8]) -> std::result::Result<(BTreeMap<String, String>, Vec<StoredTensor>), SafeTensorError> {
+    let (header_length, header) = SafeTensors::read_metadata(bytes)?;
+    // Compares the header with the length of the file.
+    SafeTensors::deserialize(bytes)?;
+    // Eight bytes of length stand before the header.
+    let data = 8 + header_length;
+    let stored = |name: String| {
+        let info = header.info(&name)?;
+        let (start, end) = info.data_offsets;
+        Some(StoredTensor {
+            kind: info.dtype.to_string(),
+            // Types of less than a byte have no place of their own.
+            dtype: DType::try_from(info.dtype).ok().filter(|_| info.dtype.bitsize() % 8 == 0),
+            number_size: info.dtype.bitsize() / 8,
+            strides: contiguous(&info.shape),
+            shape: info.shape.clone(),
+            offset: 0,
+            storage: data + start..data + end,
+            name,
+        })
+    };
+    let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    Ok((metadata, header.offset_keys().into_iter().filter_map(stored).collect()))
+}
+
+/// Strides of a tensor without gaps.
+fn contiguous(shape: &[usize]) -> Vec<usize> {
+    let mut stride = 1_usize;
+    let mut strides = shape
+        .iter()
+        .rev()
+        .map(|length| {
+            let own = stride;
+            // An empty tensor may name any lengths.
+            stride = own.saturating_mul(*length);
+            own
+        })
+        .collect::<Vec<_>>();
+    strides.reverse();
+    strides
 }

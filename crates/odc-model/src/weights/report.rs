@@ -1,11 +1,13 @@
 //! What loading a file found, said so that a user knows what to do.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use candle_core::Result;
+
 use super::describe::Guess;
 use super::file::WeightFile;
+use super::naming::Naming;
 use crate::params::Params;
 
 /// What of a file went where.
@@ -21,8 +23,13 @@ pub struct LoadReport {
     pub unexpected: Vec<String>,
     /// Entries of another shape in the file; they keep their values.
     pub mismatched: Vec<Mismatch>,
-    /// Names in the file that are left out on purpose: a classifier `fc.`, or a neck and head for a bare backbone.
+    /// Names in the file that are left out on purpose: what follows a backbone (a classifier, a projection, a queue), or belongs
+    /// to another network beside it.
     pub ignored: Vec<String>,
+    /// How the file names the network, in words; `None` where it has none of the network's names.
+    pub naming: Option<String>,
+    /// The share of the network's tensors that the file fills; counters of batch norm and Sobel's constants do not count.
+    pub share: f64,
     /// What fits by its shapes but is not the same: the file's header says another stem.
     pub note: Option<String>,
     /// What network the file's shapes are, if a known one.
@@ -43,34 +50,27 @@ pub struct Mismatch {
 }
 
 impl LoadReport {
-    pub(super) fn new(
-        path: &Path,
-        params: &Params,
-        file: &WeightFile<'_>,
-        unexpected: Vec<String>,
-        ignored: Vec<String>,
-    ) -> Self {
-        let own = params
-            .entries()
-            .iter()
-            .map(|entry| (entry.name().to_owned(), entry.file_shape()))
-            .collect::<HashMap<_, _>>();
-        let header = file.metadata();
+    /// A report that says nothing yet of single tensors.
+    pub(super) fn new(path: &Path, params: &Params, file: &WeightFile, naming: Option<&Naming>) -> Result<Self> {
+        let own = params.entries().iter().map(|entry| (entry.name(), entry.file_shape())).collect::<Vec<_>>();
+        let header = &file.metadata;
         let note = ["arch", "width", "stem"].iter().find_map(|key| {
             let (told, own) = (header.get(*key)?, params.about().get(*key)?);
             (told != own).then(|| format!("its header says {key} {told}, the network has {key} {own}"))
         });
-        Self {
+        Ok(Self {
             path: path.to_owned(),
             matched: Vec::new(),
             missing: Vec::new(),
-            unexpected,
+            unexpected: Vec::new(),
             mismatched: Vec::new(),
-            ignored,
+            ignored: Vec::new(),
+            naming: naming.map(ToString::to_string),
+            share: 0.0,
             note,
-            file_guess: Guess::from_shapes(&file.shapes()),
-            network_guess: Guess::from_shapes(&own),
-        }
+            file_guess: Guess::from_shapes(&file.shapes())?,
+            network_guess: Guess::from_shapes(&own)?,
+        })
     }
 
     /// Whether the file fills every entry of the network and holds nothing unknown.
@@ -81,52 +81,66 @@ impl LoadReport {
     /// Whether file and network are both known networks and differ by more than the stem.
     pub(super) fn is_another_network(&self) -> bool {
         match (&self.file_guess, &self.network_guess) {
-            (Some(file), Some(network)) => file.arch != network.arch || file.width != network.width,
+            (Some(file), Some(network)) => {
+                (file.arch, file.width, file.sobel) != (network.arch, network.width, network.sobel)
+            }
             _ => false,
         }
     }
-}
 
-impl fmt::Display for LoadReport {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The report with every name; `Display` gives the first few of each kind.
+    pub fn in_full(&self) -> String {
+        self.told(usize::MAX)
+    }
+
+    fn told(&self, shown: usize) -> String {
         let total = self.matched.len() + self.missing.len() + self.mismatched.len();
-        write!(formatter, "{}: ", self.path.display())?;
+        let mut text = format!("{}: ", self.path.display());
         match (&self.file_guess, &self.network_guess) {
             (Some(file), Some(network)) if file != network => {
-                write!(formatter, "by its shapes the file is a {file}, the network is a {network}; ")?;
+                text += &format!("by its shapes the file is {file}, the network is {network}; ");
             }
             (None, Some(network)) => {
-                write!(formatter, "the file is no backbone that is known here, the network is a {network}; ")?;
+                text += &format!("the file is no backbone that is known here, the network is {network}; ");
             }
             _ => {}
         }
-        write!(formatter, "{} of the network's {total} tensors fit", self.matched.len())?;
-        if let Some(note) = &self.note {
-            write!(formatter, "\n  note: {note}")?;
+        text += &format!("{} of the network's {total} tensors fit", self.matched.len());
+        if let Some(naming) = &self.naming {
+            text += &format!("; the names are {naming}");
         }
-        list(formatter, "missing in the file", &self.missing)?;
-        list(formatter, "unknown to the network", &self.unexpected)?;
-        let mismatched = self
-            .mismatched
-            .iter()
-            .map(|entry| {
-                format!("{} is {:?} in the file, {:?} in the network", entry.name, entry.in_file, entry.in_network)
-            })
-            .collect::<Vec<_>>();
-        list(formatter, "of another shape", &mismatched)?;
-        list(formatter, "left out on purpose", &self.ignored)
+        if let Some(note) = &self.note {
+            text += &format!("\n  note: {note}");
+        }
+        let mismatched = self.mismatched.iter().map(ToString::to_string).collect::<Vec<_>>();
+        text += &list("missing in the file", &self.missing, shown);
+        text += &list("unknown to the network", &self.unexpected, shown);
+        text += &list("of another shape", &mismatched, shown);
+        text + &list("left out on purpose", &self.ignored, SHOWN)
+    }
+}
+
+/// Names of each kind in a warning.
+const SHOWN: usize = 3;
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.told(SHOWN))
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, in_file, in_network } = self;
+        write!(formatter, "{name} is {in_file:?} in the file, {in_network:?} in the network")
     }
 }
 
 /// A line with the number, and the first few.
-fn list(formatter: &mut fmt::Formatter<'_>, what: &str, items: &[String]) -> fmt::Result {
-    const SHOWN: usize = 3;
+fn list(what: &str, items: &[String], shown: usize) -> String {
     if items.is_empty() {
-        return Ok(());
+        return String::new();
     }
-    write!(formatter, "\n  {} {what}: {}", items.len(), items[..items.len().min(SHOWN)].join(", "))?;
-    if items.len() > SHOWN {
-        write!(formatter, " … and {} more", items.len() - SHOWN)?;
-    }
-    Ok(())
+    let line = format!("\n  {} {what}: {}", items.len(), items[..items.len().min(shown)].join(", "));
+    if items.len() > shown { format!("{line} … and {} more", items.len() - shown) } else { line }
 }

@@ -19,7 +19,7 @@ pub(super) fn add_bias(x: Argument, bias: Argument) -> Result<(CpuStorage, Shape
 }
 
 pub(super) fn sum_rows(x: Argument) -> Result<(CpuStorage, Shape)> {
-    let (_, columns) = x.1.shape().dims2()?;
+    let columns = x.1.dims().last().copied().unwrap_or(1);
     let values = slice(x.0, x.1)?;
     Ok(filled(columns, |sums| elementwise::sum_rows(values, sums)))
 }

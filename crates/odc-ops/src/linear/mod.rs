@@ -1,4 +1,4 @@
-//! Fully connected layer.
+//! Fully connected layer, and a bias for every channel.
 
 mod cpu;
 
@@ -18,9 +18,20 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let y = apply2(&x.contiguous()?, &weight.contiguous()?, Product { a: Side::Plain, b: Side::Transposed })?;
     match bias {
         None => Ok(y),
-        Some(bias) if bias.dims() == [outputs] => apply2(&y, &bias.contiguous()?, AddBias),
+        Some(bias) if bias.dims() == [outputs] => add_bias(&y, bias),
         Some(bias) => bail!("linear: bias {:?} for the weight {:?}", bias.shape(), weight.shape()),
     }
+}
+
+/// `x + bias` for `x` `[…, C]`, `bias` `[C]`.
+///
+/// # Errors
+/// A bias of another length, a tensor without axes.
+pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if x.dims().last().is_none_or(|channels| *channels == 0 || bias.dims() != [*channels]) {
+        bail!("add_bias: x {:?}, bias {:?}; the bias must be as long as x's last axis", x.shape(), bias.shape());
+    }
+    apply2(&x.contiguous()?, &bias.contiguous()?, AddBias)
 }
 
 /// How a matrix enters a product.
@@ -36,9 +47,9 @@ struct Product {
     b: Side,
 }
 
-/// Arguments: rows `[N, O]`, bias `[O]`.
+/// Arguments: rows `[…, O]`, bias `[O]`.
 struct AddBias;
-/// Argument: gradient `[N, O]`. Result: `[O]`.
+/// Argument: gradient `[…, O]`. Result: `[O]`.
 struct SumRows;
 
 impl CustomOp2 for Product {

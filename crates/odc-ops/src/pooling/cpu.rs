@@ -3,7 +3,7 @@
 use super::{GlobalAverageBackward, MaxPool};
 use crate::slices::{filled, slice};
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Tensor};
-use odc_kernels::pooling::{self as kernel, PoolingShape};
+use odc_kernels::pooling::{self as kernel, GridAverage, PoolingShape};
 
 type Argument<'a> = (&'a CpuStorage, &'a Layout);
 
@@ -39,6 +39,18 @@ pub(super) fn global_average_backward(op: &GlobalAverageBackward, dy: Argument) 
     let pixels = op.height * op.width;
     let dims = (images, op.height, op.width, channels);
     Ok(filled(dims, |dx| kernel::global_average_backward(dy, pixels, channels, dx)))
+}
+
+pub(super) fn grid_rows(grid: &GridAverage, x: Argument) -> Result<(CpuStorage, Shape)> {
+    let images = x.1.shape().dims4()?.0;
+    let x = slice(x.0, x.1)?;
+    Ok(filled((images, grid.side * grid.side * grid.channels), |y| grid.forward(x, y)))
+}
+
+pub(super) fn grid_rows_backward(grid: &GridAverage, dy: Argument) -> Result<(CpuStorage, Shape)> {
+    let images = dy.1.shape().dims2()?.0;
+    let dy = slice(dy.0, dy.1)?;
+    Ok(filled((images, grid.size.0, grid.size.1, grid.channels), |dx| grid.backward(dy, dx)))
 }
 
 fn output_dims(shape: &PoolingShape) -> Shape {

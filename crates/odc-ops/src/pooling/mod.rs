@@ -1,11 +1,11 @@
-//! Max pooling and the global average.
+//! Max pooling, the global average, and averages over a grid.
 
 mod cpu;
 
 use crate::backward::apply1;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Error, Layout, Result, Shape, Tensor, bail};
 use odc_kernels::Window;
-use odc_kernels::pooling::PoolingShape;
+use odc_kernels::pooling::{GridAverage, PoolingShape};
 use std::sync::OnceLock;
 
 /// The largest value under each `kernel` × `kernel` window of `x` `[N, H, W, C]`; padding counts as −∞. The gradient goes
@@ -32,6 +32,19 @@ pub fn global_average_pool(x: &Tensor) -> Result<Tensor> {
     apply1(&x.contiguous()?, GlobalAverage)
 }
 
+/// The means over a grid of `side` × `side` cells of `x` `[N, H, W, C]`, as rows `[N, side · side · C]`: PyTorch's
+/// `AdaptiveAvgPool2d(side)`, flattened. A map of that side stays as it is; a smaller one is repeated.
+///
+/// # Errors
+/// A tensor without pixels or of another rank, a side of 0.
+pub fn adaptive_average_rows(x: &Tensor, side: usize) -> Result<Tensor> {
+    let (_, height, width, channels) = x.dims4()?;
+    if height * width * channels * side == 0 {
+        bail!("adaptive_average_rows: x {:?} has no pixels, or side {side} no cells", x.shape());
+    }
+    apply1(&x.contiguous()?, GridRows(GridAverage { size: (height, width), side, channels }))
+}
+
 /// Argument: x. The same pass leaves here, for each output, the window cell with the largest input, `u8`.
 struct MaxPool {
     shape: PoolingShape,
@@ -48,6 +61,11 @@ struct GlobalAverageBackward {
     height: usize,
     width: usize,
 }
+
+struct GridRows(GridAverage);
+
+/// Argument: gradient `[N, side · side · C]`. Result: gradient by x `[N, H, W, C]`.
+struct GridRowsBackward(GridAverage);
 
 impl CustomOp1 for MaxPool {
     fn name(&self) -> &'static str {
@@ -96,5 +114,29 @@ impl CustomOp1 for GlobalAverageBackward {
 
     fn cpu_fwd(&self, dy: &CpuStorage, dyl: &Layout) -> Result<(CpuStorage, Shape)> {
         cpu::global_average_backward(self, (dy, dyl))
+    }
+}
+
+impl CustomOp1 for GridRows {
+    fn name(&self) -> &'static str {
+        "adaptive-average-rows"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        cpu::grid_rows(&self.0, (x, xl))
+    }
+
+    fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(dy.contiguous()?.apply_op1_no_bwd(&GridRowsBackward(self.0))?))
+    }
+}
+
+impl CustomOp1 for GridRowsBackward {
+    fn name(&self) -> &'static str {
+        "adaptive-average-rows-backward"
+    }
+
+    fn cpu_fwd(&self, dy: &CpuStorage, dyl: &Layout) -> Result<(CpuStorage, Shape)> {
+        cpu::grid_rows_backward(&self.0, (dy, dyl))
     }
 }

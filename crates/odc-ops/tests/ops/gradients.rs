@@ -21,6 +21,10 @@ fn conv2d() {
         ([3, 5, 6, 4], (1, 1), 6, 2, 0),
         ([1, 6, 7, 2], (3, 2), 3, 1, 0),
         ([1, 11, 12, 2], (2, 3), 3, 3, 2),
+        // AlexNet's, from colours and from edges.
+        ([1, 19, 23, 3], (11, 11), 3, 4, 2),
+        ([2, 15, 14, 2], (11, 11), 4, 4, 2),
+        ([1, 7, 6, 3], (5, 5), 4, 1, 2),
     ] {
         let (x, weight) = (variable(1, &dims), variable(2, &[kernel.0, kernel.1, dims[3], co]));
         check_gradients(&format!("conv2d {dims:?} {kernel:?}/{stride}/{padding}"), &[x, weight], 0.5, 1e-5, |t| {
@@ -173,7 +177,9 @@ fn add() {
 
 #[test]
 fn max_pool2d() {
-    for (dims, kernel, stride, padding) in [([2, 9, 7, 3], 3, 2, 1), ([1, 6, 8, 2], 2, 2, 0), ([1, 7, 5, 2], 3, 1, 1)] {
+    for (dims, kernel, stride, padding) in
+        [([2, 9, 7, 3], 3, 2, 1), ([1, 6, 8, 2], 2, 2, 0), ([1, 7, 5, 2], 3, 1, 1), ([2, 9, 8, 3], 3, 2, 0)]
+    {
         let x = variable(1, &dims);
         check_gradients(&format!("max_pool2d {dims:?}"), &[x], 1e-4, 2e-3, |t| {
             odc_ops::max_pool2d(&t[0], kernel, stride, padding)
@@ -185,6 +191,40 @@ fn max_pool2d() {
 fn global_average_pool() {
     let x = variable(1, &[3, 5, 4, 6]);
     check_gradients("global_average_pool", &[x], 0.5, 1e-5, |t| odc_ops::global_average_pool(&t[0]));
+}
+
+#[test]
+fn adaptive_average_rows() {
+    for (dims, side) in [([2, 13, 7, 3], 6), ([1, 6, 6, 2], 6), ([2, 3, 5, 4], 6), ([1, 1, 1, 5], 6), ([1, 4, 9, 2], 1)]
+    {
+        let x = variable(1, &dims);
+        check_gradients(&format!("adaptive_average_rows {dims:?}"), &[x], 0.5, 1e-5, |t| {
+            odc_ops::adaptive_average_rows(&t[0], side)
+        });
+    }
+}
+
+#[test]
+fn adaptive_average_rows_keeps_a_map_of_its_side_and_is_the_global_average_at_side_one() {
+    let x = tensor(1, &[2, 5, 5, 3]);
+    let rows = odc_ops::adaptive_average_rows(&x, 5).expect("rows");
+    assert_eq!((rows.dims(), flat(&rows)), (&[2, 75][..], flat(&x)));
+    let x = tensor(2, &[2, 4, 7, 3]);
+    let mean = odc_ops::adaptive_average_rows(&x, 1).expect("means");
+    assert_eq!(flat(&mean), flat(&odc_ops::global_average_pool(&x).expect("means")));
+    // PyTorch's AdaptiveAvgPool2d(2) of a 3×3 map: cells overlap in the middle.
+    let x = Tensor::from_vec((0..9).map(|value| value as f32).collect(), (1, 3, 3, 1), &Device::Cpu).expect("a map");
+    assert_eq!(flat(&odc_ops::adaptive_average_rows(&x, 2).expect("means")), [2.0, 3.0, 5.0, 6.0]);
+    assert!(odc_ops::adaptive_average_rows(&x, 0).is_err());
+}
+
+#[test]
+fn add_bias() {
+    for dims in [vec![2, 3, 4, 5], vec![7, 2], vec![3]] {
+        let vars = [variable(1, &dims), variable(2, &dims[dims.len() - 1..])];
+        check_gradients(&format!("add_bias {dims:?}"), &vars, 0.5, 1e-5, |t| odc_ops::add_bias(&t[0], &t[1]));
+    }
+    assert!(odc_ops::add_bias(&tensor(1, &[2, 3]), &tensor(2, &[2])).is_err());
 }
 
 #[test]
