@@ -211,13 +211,27 @@ impl FineTuning {
         &self,
         subject: &Subject<'_>,
         labelled: &[u32],
-        (learning_rate, head_multiplier): (f64, f64),
+        pair: (f64, f64),
         seed: u64,
         skipped: &mut Vec<Skipped>,
     ) -> Result<Option<Head>, EvalError> {
         subject.restore()?;
         let backbone = subject.backbone;
         let head = Head::new(backbone.out_dim(), subject.classes.len(), seed, &device_of(backbone))?;
+        Ok(self.train_on(subject, &head, labelled, pair, seed, skipped)?.then_some(head))
+    }
+
+    /// From the weights as they are; false where the loss is no finite number.
+    fn train_on(
+        &self,
+        subject: &Subject<'_>,
+        head: &Head,
+        labelled: &[u32],
+        (learning_rate, head_multiplier): (f64, f64),
+        seed: u64,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<bool, EvalError> {
+        let backbone = subject.backbone;
         let group =
             |parameters| vec![ParameterGroup { parameters, momentum: self.momentum, weight_decay: self.weight_decay }];
         let mut optimisers = [
@@ -247,14 +261,14 @@ impl FineTuning {
                 }
                 let dropout = Dropout::Seed(odc_ops::random::key(seed, "fine-tuning dropout", steps));
                 steps += 1;
-                let loss = odc_ops::in_pool(|| subject.step(&head, &mut optimisers, set.as_ref(), &batch, dropout))?;
+                let loss = odc_ops::in_pool(|| subject.step(head, &mut optimisers, set.as_ref(), &batch, dropout))?;
                 if !loss.is_finite() {
                     tracing::info!(learning_rate, head_multiplier, epoch, "fine-tuning diverged");
-                    return Ok(None);
+                    return Ok(false);
                 }
             }
         }
-        Ok(Some(head))
+        Ok(true)
     }
 
     fn batch_size_of(&self, labelled: usize) -> usize {
@@ -374,4 +388,90 @@ impl Subject<'_> {
 fn diverged() -> EvalError {
     let reason = "its loss is no finite number with any learning rate that was tried; give smaller ones".to_owned();
     EvalError::Empty { what: "fine-tuning", reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use odc_data::{DataError, Image, PlainView};
+    use odc_model::{BackboneConfig, Entry, Stem};
+    use odc_testkit::{assert_close, formula};
+
+    use super::*;
+
+    /// Images of one colour each: every crop and flip of one is the same.
+    struct Colours;
+
+    impl Dataset for Colours {
+        fn len(&self) -> usize {
+            16
+        }
+        fn image(&self, index: usize) -> Result<Image, DataError> {
+            let colour: Vec<u8> =
+                formula(36, 48).iter().map(|&value| ((f64::from(value) + 1.0) * 127.5) as u8).collect();
+            Ok(Image { width: 16, height: 16, pixels: colour[3 * index..3 * index + 3].repeat(256) })
+        }
+        fn true_label(&self, index: usize) -> Option<u32> {
+            Some(index as u32 % 4)
+        }
+        fn name(&self, index: usize) -> String {
+            index.to_string()
+        }
+        fn class_names(&self) -> &[String] {
+            &[]
+        }
+    }
+
+    fn fill(entry: &Entry, seed: usize, value: impl Fn(f32) -> f32) {
+        let shape = entry.file_shape();
+        let values: Vec<f32> = formula(seed as u64, shape.iter().product()).into_iter().map(value).collect();
+        entry.set_from_file_layout(&Tensor::from_vec(values, shape, &Device::Cpu).expect("fits")).expect("is set");
+    }
+
+    #[test]
+    fn five_epochs_are_those_of_pytorch() {
+        // As in tests/make_expected.py.
+        let network = BackboneConfig { width: 4, stem: Stem::Small, ..BackboneConfig::default() };
+        let backbone = Backbone::new(&network, 0, &Device::Cpu).expect("a small network");
+        let trainable = backbone.params().entries().iter().filter(|entry| entry.trainable().is_some());
+        for (place, entry) in trainable.enumerate() {
+            let middle = if entry.name().ends_with("weight") { 1.0 } else { 0.0 };
+            let is_of_norm = entry.file_shape().len() == 1;
+            fill(entry, 100 + place, |value| if is_of_norm { middle + 0.2 * value } else { 0.3 * value });
+        }
+        let head = Head::new(32, 4, 0, &Device::Cpu).expect("a head");
+        for (place, entry) in head.params().entries().iter().enumerate() {
+            fill(entry, 90 + place, |value| 0.3 * value);
+        }
+        let (train, labelled): (Arc<dyn Dataset>, Vec<u32>) = (Arc::new(Colours), (0..16).collect());
+        let config = ExtractionConfig { side: 16, view: PlainView::Resize, ..ExtractionConfig::default() };
+        let labels = true_labels(train.as_ref());
+        let (start, classes) = (Vec::new(), vec![0, 1, 2, 3]);
+        let subject = Subject { backbone: &backbone, start, train: &train, labels, classes, config: &config };
+        let fine_tuning = FineTuning { epochs: 5, milestones: vec![2, 4], ..FineTuning::default() };
+        let finite = fine_tuning.train_on(&subject, &head, &labelled, (0.02, 10.0), 0, &mut Vec::new());
+        assert!(finite.expect("trains"));
+
+        let expected: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/expected.json")).expect("expected.json is JSON");
+        let close = |name: &str, ours: &[f32]| {
+            let all = expected["fine_tuning"][name].as_array().expect("numbers");
+            let theirs: Vec<f32> = all.iter().map(|number| number.as_f64().expect("a number") as f32).collect();
+            assert_close(name, ours, &theirs, 2e-4);
+        };
+        let values = |tensor: Tensor| tensor.flatten_all().and_then(|values| values.to_vec1()).expect("values");
+        let of = |params: &odc_model::Params, name: &str| {
+            values(params.get(name).expect(name).to_file_layout().expect("a copy"))
+        };
+        close("conv1", &of(backbone.params(), "conv1.weight"));
+        close("running_mean", &of(backbone.params(), "layer4.1.bn2.running_mean"));
+        close("head", &of(head.params(), "fc_cls.weight"));
+        let logits = extract_with(
+            &mut |images| head.forward(&backbone.forward(images, Mode::Eval, Dropout::Off)?),
+            &train,
+            &config,
+            &mut |_, _| (),
+        );
+        close("logits", &logits.expect("logits").values);
+    }
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Makes expected.json: numbers of scikit-learn for the cases of expected.rs, and of PyTorch for src/linear_probe.rs.
+"""Makes expected.json: numbers of scikit-learn for the cases of expected.rs, and of PyTorch for src/linear_probe.rs
+and src/fine_tuning.rs.
 
 The same inputs on both sides: splitmix64 as in the manifest of tests/golden (`_formula`). Needs numpy, scipy, scikit-learn,
-torch.
+torch, torchvision.
 """
 import json
 import pathlib
+import sys
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from sklearn.metrics import adjusted_rand_score, average_precision_score, normal
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
+
+sys.path.append(str(pathlib.Path(__file__).parents[3] / "tests/golden/make"))
+from resnet_ref import ResNet
 
 GAMMA, MASK = 0x9E3779B97F4A7C15, 2**64 - 1
 
@@ -146,6 +151,36 @@ def stage_probe():
                     classes=layer(norm(x)).argmax(1).tolist())
 
 
+def fine_tuning():
+    """A ResNet-18 and a linear layer by SGD: 16 images of one colour each in one batch, 5 epochs, falls before the 3rd and 5th."""
+    net, head, classes = ResNet("resnet18", 4, "small"), torch.nn.Linear(32, 4), 4
+    with torch.no_grad():
+        for place, (name, parameter) in enumerate(net.named_parameters()):
+            values = torch.from_numpy(formula(100 + place, parameter.numel())).reshape(parameter.shape)
+            parameter.copy_((1 if ".weight" in name else 0) + 0.2 * values if parameter.dim() == 1 else 0.3 * values)
+        for place, parameter in enumerate(head.parameters()):
+            parameter.copy_(0.3 * torch.from_numpy(formula(90 + place, parameter.numel())).reshape(parameter.shape))
+    colours = np.floor((formula(36, 16 * 3).astype(np.float64) + 1) * 127.5).reshape(16, 3, 1, 1)
+    mean, std = np.array([0.485, 0.456, 0.406]).reshape(3, 1, 1), np.array([0.229, 0.224, 0.225]).reshape(3, 1, 1)
+    x = torch.from_numpy(((colours / 255 - mean) / std).astype(np.float32)).expand(16, 3, 16, 16)
+    y = torch.arange(16) % classes
+    groups = [dict(params=net.parameters(), lr=0.02), dict(params=head.parameters(), lr=0.2)]
+    sgd = torch.optim.SGD(groups, momentum=0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(sgd, [2, 4], 0.2)
+    # In f64: with these colours no relu hangs on rounding, f32 differs by 1e-5.
+    net, head, x = net.double(), head.double(), x.double()
+    for _ in range(5):
+        loss = torch.nn.functional.cross_entropy(head(net(x)), y)
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        schedule.step()
+    net.eval()
+    with torch.no_grad():
+        return dict(conv1=net.conv1.weight.reshape(-1).tolist(), head=head.weight.reshape(-1).tolist(),
+                    running_mean=net.layer4[1].bn2.running_mean.tolist(), logits=head(net(x)).reshape(-1).tolist())
+
+
 def main():
     a, b = labels(1, 400, 7), labels(2, 400, 5)
     same = np.where(formula(3, 400) < 0.3, b, a)
@@ -157,6 +192,7 @@ def main():
         logistic=logistic(xtr.astype(np.float64), ytr, xte.astype(np.float64), yte),
         knn15=100 * knn.fit(unit(xtr), ytr).score(unit(xte), yte),
         stage_probe=stage_probe(),
+        fine_tuning=fine_tuning(),
     )
     one_of = lambda y: np.where(y[:, None] == np.arange(5), 1, -1)
     a, b = unit(xtr.astype(np.float64)), unit(xte.astype(np.float64))
