@@ -6,12 +6,17 @@
 mod arguments;
 mod assign;
 mod backbone;
+mod eval_clusters;
+mod eval_finetune;
+mod eval_linear;
+mod eval_svm;
 mod evaluate;
 mod extract;
 mod failure;
 mod images;
 mod info;
 mod interrupt;
+mod labelled_sets;
 mod machine;
 mod output;
 mod progress;
@@ -43,8 +48,11 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Train(arguments) => return train::run(arguments),
-        Command::EvalLinear(arguments) => evaluate::linear(arguments)?,
+        Command::EvalLinear(arguments) => eval_linear::run(arguments)?,
         Command::EvalKnn(arguments) => evaluate::knn(arguments)?,
+        Command::EvalSvm(arguments) => eval_svm::run(arguments)?,
+        Command::EvalClusters(arguments) => eval_clusters::run(arguments)?,
+        Command::EvalFinetune(arguments) => eval_finetune::run(arguments)?,
         Command::Extract(arguments) => extract::run(arguments)?,
         Command::Assign(arguments) => assign::run(arguments)?,
         Command::Info(arguments) => info::run(arguments)?,

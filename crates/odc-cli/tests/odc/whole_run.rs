@@ -136,7 +136,9 @@ fn help_teaches() {
     let (_keep, here) = scratch();
     let help = odc(&here, &["--help"]).succeeded().stdout;
     assert!(help.contains("without labels") && help.contains("eval-linear") && help.contains("Exit codes"), "{help}");
-    for command in ["train", "eval-linear", "eval-knn", "extract", "assign", "info"] {
+    for command in
+        ["train", "eval-linear", "eval-knn", "eval-finetune", "eval-svm", "eval-clusters", "extract", "assign", "info"]
+    {
         let help = odc(&here, &[command, "--help"]).succeeded().stdout;
         assert!(help.contains("Examples"), "{command}: {help}");
     }
