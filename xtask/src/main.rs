@@ -23,9 +23,8 @@ fn main() -> ExitCode {
 fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let command = arguments.first().map(|command| command.to_string_lossy().into_owned()).unwrap_or_default();
     match command.as_str() {
-        "train" | "eval-linear" | "eval-knn" | "extract" | "assign" | "info" | "compare" | "ablate" => {
-            hand_over_to_odc(&arguments)
-        }
+        "train" | "eval-linear" | "eval-knn" | "eval-finetune" | "eval-svm" | "eval-clusters" | "extract"
+        | "assign" | "info" | "compare" | "ablate" => hand_over_to_odc(&arguments),
         "ci" => run_to_the_end(Command::new(build::root().join(".ci/run"))),
         "bench" => bench::run(&arguments[1..]),
         "golden" => say(GOLDEN),
@@ -41,19 +40,22 @@ const HELP: &str = "\
 cargo xtask <command>
 
 Learn image features without labels (each runs the program `odc`, built in release mode; add --help to learn more):
-  train        train on the built-in set `shapes`, or on your images: --data path/to/images
-  eval-linear  how well a linear classifier does on the learned features
-  eval-knn     how well nearest neighbours do on them
-  extract      write the features of images as .npy or parquet
-  assign       write the cluster of every image as CSV
-  info         what is in a run folder or a weight file
-  compare      train by several methods, and one page that shows them side by side
-  ablate       change one setting at a time, and one table of what each change does
+  train          train on the built-in set `shapes`, or on your images: --data path/to/images
+  eval-linear    how well a linear classifier does on the learned features
+  eval-knn       how well nearest neighbours do on them
+  eval-finetune  how well the network does when fine-tuned on few labels
+  eval-svm       how well linear SVMs do on them, also of a few images a class
+  eval-clusters  how far the clusters agree with true labels or with other clusters
+  extract        write the features of images as .npy or parquet
+  assign         write the cluster of every image as CSV
+  info           what is in a run folder or a weight file
+  compare        train by several methods, and one page that shows them side by side
+  ablate         change one setting at a time, and one table of what each change does
 
 For developers:
-  ci           what every change must pass: formatting, lints, all tests
-  bench        how fast the training step is, against PyTorch's where there is one: bench cpu
-  golden       how the golden files are made again
+  ci             what every change must pass: formatting, lints, all tests
+  bench          how fast the training step is, against PyTorch's where there is one: bench cpu
+  golden         how the golden files are made again
 
 Start with:  cargo xtask train";
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use odc_data::Dataset;
-use odc_eval::Features;
+use odc_eval::{Features, Layer};
 use odc_memory::nearest;
 use odc_model::{Dropout, Mode};
 use odc_trainer::{Conductor, Method, Trainer};
@@ -99,7 +99,8 @@ fn of_others(path: &str, subject: &Subject, arguments: &AssignArguments) -> anyh
     let (features, clusters) = match &loaded {
         Loaded::Conductor(Conductor::Odc(trainer)) => by_the_memory(trainer, subject, &dataset)?,
         Loaded::Conductor(Conductor::DeepCluster(deep_cluster)) => {
-            let features = subject.features(&loaded, &dataset, "the images")?;
+            let features =
+                subject.layers(&loaded, &[Layer::Vector], &dataset, None, None, "the images")?.swap_remove(0);
             let clusters = deep_cluster.clustering().assign(&features.values)?;
             (features, clusters)
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use candle_core::Device;
 use odc_data::{Dataset, PlainView, Source};
-use odc_eval::{ExtractionConfig, Features};
+use odc_eval::{ExtractionConfig, FeatureCache, Features, Layer, RandomView};
 use odc_model::weights::{self, LoadOptions};
 use odc_model::{Backbone, Stem};
 use odc_trainer::{Conductor, Recipe};
@@ -234,14 +234,26 @@ impl Subject {
         checkpoint.into_conductor(0).with_context(|| format!("cannot load the run in {}", folder.display()))
     }
 
-    /// Features of all images, `[N, d]`, after the average pool.
+    /// Features of several layers from one pass over all images, in the order asked for; the cache may hold them.
     ///
     /// # Errors
-    /// Where no image can be read.
-    pub(crate) fn features(&self, loaded: &Loaded, dataset: &Arc<dyn Dataset>, of: &str) -> anyhow::Result<Features> {
+    /// Where no image can be read, or the cache cannot be written.
+    pub(crate) fn layers(
+        &self,
+        loaded: &Loaded,
+        layers: &[Layer],
+        dataset: &Arc<dyn Dataset>,
+        view: Option<&RandomView>,
+        cache: Option<&FeatureCache>,
+        of: &str,
+    ) -> anyhow::Result<Vec<Features>> {
+        let (backbone, config) = (loaded.backbone(), self.extraction());
         let mut task = Task::begin(&format!("Features of {of}"), dataset.len());
         let mut progress = |done, total| task.at(done, total);
-        Ok(odc_eval::extract(loaded.backbone(), dataset, &self.extraction(), &mut progress)?)
+        Ok(match cache {
+            Some(cache) => cache.extract_layers(backbone, layers, dataset, &config, view, &mut progress)?,
+            None => odc_eval::extract_layers(backbone, layers, dataset, &config, view, &mut progress)?,
+        })
     }
 
     /// How images are seen.

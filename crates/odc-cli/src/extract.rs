@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use odc_eval::Features;
+use odc_eval::{Features, Layer};
 use odc_model::{Dropout, Mode};
 use odc_trainer::Conductor;
 use serde_json::json;
@@ -37,9 +37,9 @@ pub(crate) fn run(arguments: ExtractArguments) -> anyhow::Result<()> {
     let files = Files::named(&arguments.out, arguments.format);
     // Known before the work: a folder that cannot be made.
     files.make_folder()?;
-    let features = match arguments.features {
-        FeatureKind::Pool => subject.features(&subject.load()?, &dataset, "the images")?,
-        FeatureKind::Neck => {
+    let features = match arguments.features.layer() {
+        Some(layer) => subject.layers(&subject.load()?, &[layer], &dataset, None, None, "the images")?.swap_remove(0),
+        None => {
             let Conductor::Odc(trainer) = subject.load_all()? else {
                 let method = subject.recipe().method.title();
                 let message = format!("--features neck: {method} has no neck; leave --features at pool");
@@ -71,6 +71,21 @@ pub(crate) fn run(arguments: ExtractArguments) -> anyhow::Result<()> {
         written.join(" and ")
     ));
     Ok(())
+}
+
+impl FeatureKind {
+    /// The backbone's layer; none for the neck.
+    fn layer(self) -> Option<Layer> {
+        match self {
+            Self::Neck => None,
+            Self::Pool => Some(Layer::Vector),
+            Self::Stage1 => Some(Layer::Stage(1)),
+            Self::Stage2 => Some(Layer::Stage(2)),
+            Self::Stage3 => Some(Layer::Stage(3)),
+            Self::Stage4 => Some(Layer::Stage(4)),
+            Self::Stage5 => Some(Layer::Stage(5)),
+        }
+    }
 }
 
 impl Files {

@@ -43,13 +43,36 @@ impl ColumnArguments {
         if (0..dataset.len()).any(|index| dataset.true_label(index).is_some()) {
             return Ok(dataset);
         }
-        Err(WrongUse(format!(
-            "{what} {}: these images have no true labels, and a score needs them. Give a folder with one subfolder per \
-             class, a list file with `path,label` a line, or a parquet file (--label-column names its column)",
-            source.path
-        ))
-        .into())
+        if shows_classes(dataset.as_ref()) {
+            let reason = "these images may show several classes each, and this score asks for one; use eval-svm";
+            return Err(WrongUse(format!("{what} {}: {reason}", source.path)).into());
+        }
+        Err(no_labels(what, source))
     }
+
+    /// Opens a source whose images are known to show classes, one or several.
+    ///
+    /// # Errors
+    /// As [`ColumnArguments::open_labelled`].
+    pub(crate) fn open_with_classes(&self, what: &str, source: &Source) -> anyhow::Result<Arc<dyn Dataset>> {
+        let dataset = self.open(source)?;
+        if shows_classes(dataset.as_ref()) { Ok(dataset) } else { Err(no_labels(what, source)) }
+    }
+}
+
+/// Whether anything is known of what any image shows.
+fn shows_classes(dataset: &dyn Dataset) -> bool {
+    let known = |index| (0..dataset.class_names().len() as u32).any(|class| dataset.shows(index, class).is_some());
+    (0..dataset.len()).any(known)
+}
+
+fn no_labels(what: &str, source: &Source) -> anyhow::Error {
+    let message = format!(
+        "{what} {}: these images have no true labels, and a score needs them. Give a folder with one subfolder per \
+         class, a list file with `path,label` a line, or a parquet file (--label-column names its column)",
+        source.path
+    );
+    WrongUse(message).into()
 }
 
 /// For each true label of `from`, the label of the class of that name in `to`: two folders number their classes apart.

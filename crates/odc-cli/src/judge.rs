@@ -7,9 +7,10 @@ use odc_eval::{KnnClassifier, LinearProbe, LogisticProbe};
 use odc_trainer::Recipe;
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::{LabelledSets, MachineArguments};
+use crate::arguments::{CacheArguments, ColumnArguments, LabelledSets, MachineArguments};
 use crate::backbone::Subject;
 use crate::evaluate::Sets;
+use crate::labelled_sets::OpenSets;
 use crate::output::write_file;
 use crate::progress::Task;
 use crate::{interrupt, screen};
@@ -59,7 +60,7 @@ impl Judge {
         let name = run.file_name().unwrap_or_default().to_string_lossy();
         let subject = || Subject::of_run(run, &self.machine);
         self.scores(&format!("{name}-{:08x}", hasher.finish() as u32), recipe, &mut || {
-            Sets::of_network(subject()?, &self.sets)
+            Sets::extract(self.open(subject()?)?, &CacheArguments { cache: None })
         })
     }
 
@@ -69,7 +70,8 @@ impl Judge {
     /// As [`Judge::of_run`].
     pub(crate) fn of_random(&self, recipe: &Recipe) -> anyhow::Result<Option<FeatureScores>> {
         self.scores(&format!("random-{}", recipe.seed), recipe, &mut || {
-            Sets::of_network(Subject::untrained(recipe.clone(), &self.machine)?, &self.sets)
+            let open = self.open(Subject::untrained(recipe.clone(), &self.machine)?)?;
+            Sets::extract(open, &CacheArguments { cache: None })
         })
     }
 
@@ -83,8 +85,12 @@ impl Judge {
             return Ok(None);
         }
         self.scores(PIXELS, recipe, &mut || {
-            Sets::of_pixels(Subject::untrained(recipe.clone(), &self.machine)?, &self.sets)
+            Sets::of_pixels(self.open(Subject::untrained(recipe.clone(), &self.machine)?)?)
         })
+    }
+
+    fn open(&self, subject: Subject) -> anyhow::Result<OpenSets> {
+        self.sets.open_for(subject, ColumnArguments::open_labelled)
     }
 
     fn scores(
@@ -124,7 +130,7 @@ impl Judge {
             knn: knn.accuracy(&sets.train, &sets.test)?,
             linear: LogisticProbe::default().evaluate(&sets.train, &sets.test)?.best,
             linear_published: if name == PIXELS { None } else { Some(published()?.top1) },
-            images: sets.about.clone(),
+            images: sets.open.about("trained on", sets.train.len(), sets.test.len()),
         };
         let text = serde_json::to_string_pretty(&Kept { question, scores: scores.clone() })? + "\n";
         write_file(&path, |file| Ok(file.write_all(text.as_bytes())?))?;

@@ -8,6 +8,10 @@ mod arguments;
 mod assign;
 mod backbone;
 mod compare;
+mod eval_clusters;
+mod eval_finetune;
+mod eval_linear;
+mod eval_svm;
 mod evaluate;
 mod extract;
 mod failure;
@@ -15,6 +19,7 @@ mod images;
 mod info;
 mod interrupt;
 mod judge;
+mod labelled_sets;
 mod machine;
 mod output;
 mod progress;
@@ -49,8 +54,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Train(arguments) => return train::run(arguments),
         Command::Compare(arguments) => return compare::run(arguments),
         Command::Ablate(arguments) => return ablate::run(arguments),
-        Command::EvalLinear(arguments) => evaluate::linear(arguments)?,
+        Command::EvalLinear(arguments) => eval_linear::run(arguments)?,
         Command::EvalKnn(arguments) => evaluate::knn(arguments)?,
+        Command::EvalSvm(arguments) => eval_svm::run(arguments)?,
+        Command::EvalClusters(arguments) => eval_clusters::run(arguments)?,
+        Command::EvalFinetune(arguments) => eval_finetune::run(arguments)?,
         Command::Extract(arguments) => extract::run(arguments)?,
         Command::Assign(arguments) => assign::run(arguments)?,
         Command::Info(arguments) => info::run(arguments)?,

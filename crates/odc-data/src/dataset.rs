@@ -47,6 +47,12 @@ pub trait Dataset: Send + Sync {
     /// The true label of an image, below `class_names().len()`; for evaluation only.
     fn true_label(&self, index: usize) -> Option<u32>;
 
+    /// Whether an image shows a class, where images may show several; `None` where that is unknown or to be ignored.
+    /// By default it shows its true label's class and no other.
+    fn shows(&self, index: usize, class: u32) -> Option<bool> {
+        self.true_label(index).map(|label| label == class)
+    }
+
     /// The image's path or another identifier, as shown in reports.
     fn name(&self, index: usize) -> String;
 
@@ -97,6 +103,10 @@ impl Dataset for Subset {
 
     fn true_label(&self, index: usize) -> Option<u32> {
         self.index_in_whole(index).ok().and_then(|index| self.whole.true_label(index))
+    }
+
+    fn shows(&self, index: usize, class: u32) -> Option<bool> {
+        self.index_in_whole(index).ok().and_then(|index| self.whole.shows(index, class))
     }
 
     fn name(&self, index: usize) -> String {

@@ -32,6 +32,7 @@ mod sampling;
 mod shapes;
 mod source;
 mod view;
+mod voc;
 
 pub use augmentation::{Augmentation, Step};
 pub use cifar::Cifar;
@@ -47,3 +48,4 @@ pub use sampling::{Sampling, uniform_over_labels};
 pub use shapes::{Shapes, ShapesConfig};
 pub use source::{Format, Source, open};
 pub use view::{PlainView, View};
+pub use voc::Voc;

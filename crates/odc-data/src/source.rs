@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::cifar::is_cifar_folder;
 use crate::folder::has_image_extension;
-use crate::{Cifar, DataError, Dataset, ImageFolder, ListFile, Parquet, Shapes, ShapesConfig, Subset};
+use crate::voc::{TEST_SPLIT, is_voc, other_split};
+use crate::{Cifar, DataError, Dataset, ImageFolder, ListFile, Parquet, Shapes, ShapesConfig, Subset, Voc};
 
 /// Where the images come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Source {
     /// `shapes` for the generated set, or a path: a folder of images, a list file, a parquet file or a folder of
-    /// them, a CIFAR binary file or its folder.
+    /// them, a CIFAR binary file or its folder, a VOC folder or one of its lists of images.
     pub path: String,
     /// What is at the path.
     pub format: Format,
@@ -65,13 +66,22 @@ pub enum Format {
     Parquet,
     /// CIFAR-10 or CIFAR-100, binary version.
     Cifar,
+    /// PASCAL VOC: the folder of a year, or a list in its `ImageSets/Main`.
+    Voc,
 }
 
 impl Source {
-    /// The same kind of source with images that this one does not have, for evaluation: only `shapes` can make them.
+    /// The same kind of source with images that this one does not have, for evaluation: `shapes` can make them, and a
+    /// VOC folder may have its split `test` beside.
     pub fn held_out(&self) -> Option<Self> {
-        let generated = self.resolved_format().is_ok_and(|format| format == Format::Shapes);
-        generated.then(|| Self { shapes_seed: self.shapes_seed.wrapping_add(HELD_OUT), ..self.clone() })
+        match self.resolved_format().ok()? {
+            Format::Shapes => Some(Self { shapes_seed: self.shapes_seed.wrapping_add(HELD_OUT), ..self.clone() }),
+            Format::Voc => {
+                let path = other_split(Path::new(&self.path), TEST_SPLIT)?.to_string_lossy().into_owned();
+                Some(Self { path, ..self.clone() })
+            }
+            _ => None,
+        }
     }
 
     fn resolved_format(&self) -> Result<Format, DataError> {
@@ -86,6 +96,8 @@ impl Source {
         if metadata.is_dir() {
             return Ok(if is_cifar_folder(path) {
                 Format::Cifar
+            } else if is_voc(path) {
+                Format::Voc
             } else if parquet_files(path).is_ok_and(|files| !files.is_empty()) {
                 Format::Parquet
             } else {
@@ -96,13 +108,14 @@ impl Source {
         match extension.as_str() {
             "parquet" => Ok(Format::Parquet),
             "bin" => Ok(Format::Cifar),
+            "txt" if is_voc(path) => Ok(Format::Voc),
             "txt" | "csv" | "lst" | "list" => Ok(Format::List),
             _ if has_image_extension(path) => {
                 Err(DataError::malformed(path, "this is a single image; give the folder that it is in"))
             }
             _ => {
                 let reason = "neither a folder nor a .parquet, .bin, .txt or .csv file; unpack archives first, or say \
-                              what it is by `format` (folder, list, parquet, cifar)";
+                              what it is by `format` (folder, list, parquet, cifar, voc)";
                 Err(DataError::malformed(path, reason))
             }
         }
@@ -126,6 +139,7 @@ pub fn open(source: &Source) -> Result<Arc<dyn Dataset>, DataError> {
         Format::Folder => Arc::new(ImageFolder::open(path)?),
         Format::List => Arc::new(ListFile::open(path)?),
         Format::Cifar => Arc::new(Cifar::open(path)?),
+        Format::Voc => Arc::new(Voc::open(path)?),
         Format::Parquet => {
             let files = if path.is_dir() { parquet_files(path)? } else { vec![path.to_owned()] };
             if files.is_empty() {

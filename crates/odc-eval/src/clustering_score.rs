@@ -129,7 +129,8 @@ impl Contingency {
         if shared <= f64::EPSILON {
             return 0.0;
         }
-        2.0 * shared / (entropy(&self.clusters) + entropy(&self.classes))
+        // Rounding may end above 1.
+        (2.0 * shared / (entropy(&self.clusters) + entropy(&self.classes))).min(1.0)
     }
 
     /// (pairs together in both − expected) / (mean of pairs together in each − expected), after Hubert and Arabie.

@@ -129,7 +129,7 @@ impl Features {
 const GROUP_VALUES: usize = 1 << 22;
 
 /// Writes beside `path` and renames, so that nobody ever sees half a file.
-fn write_atomically(
+pub(crate) fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), String>,
 ) -> Result<(), EvalError> {

@@ -65,17 +65,7 @@ impl Features {
     /// every fifth row of all would be of one class in a set whose classes take turns, and a drawn fifth would leave
     /// the fewest references to the class that asks most.
     pub fn split_fifth(&self, fold: usize) -> (Self, Self) {
-        let mut seen: HashMap<Option<u32>, usize> = HashMap::new();
-        let folds: Vec<usize> = self
-            .true_labels
-            .iter()
-            .map(|&label| {
-                let of_class = seen.entry(label).or_default();
-                *of_class += 1;
-                // Classes begin at different fifths, so that small ones do not all come to the first.
-                (*of_class + label.unwrap_or(0) as usize) % FIFTHS
-            })
-            .collect();
+        let folds = fifths(&self.true_labels);
         self.split(|position| folds[position] == fold)
     }
 
@@ -92,4 +82,16 @@ impl Features {
             skipped: Vec::new(),
         }
     }
+}
+
+/// The fifth, 0 to 4, that each position belongs to; see [`Features::split_fifth`].
+pub fn fifths(true_labels: &[Option<u32>]) -> Vec<usize> {
+    let mut seen: HashMap<Option<u32>, usize> = HashMap::new();
+    let fold = |&label: &Option<u32>| {
+        let of_class = seen.entry(label).or_default();
+        *of_class += 1;
+        // Classes begin at different fifths, so that small ones do not all come to the first.
+        (*of_class + label.unwrap_or(0) as usize) % FIFTHS
+    };
+    true_labels.iter().map(fold).collect()
 }

@@ -1,6 +1,9 @@
 //! The same numbers as scikit-learn (expected.json, made by make_expected.py) and as the golden files.
 
-use odc_eval::{ClusteringScore, Features, KnnClassifier, LogisticProbe};
+use odc_eval::{
+    AveragePrecision, ClusteringScore, Features, KnnClassifier, Labelled, LinearSvm, LogisticProbe, SvmReport,
+    TrueClasses,
+};
 use odc_testkit::{Golden, formula};
 
 fn expected() -> serde_json::Value {
@@ -86,4 +89,80 @@ fn logistic_regression_of_scikit_learn() {
     }
     let best = report.results.iter().map(|result| result.top1).fold(0.0, f64::max);
     assert_eq!(report.best, best);
+}
+
+/// As in make_expected.py: what rows show, several classes each, some to be ignored.
+fn concepts(seed: u64, rows: &Features, classes: usize) -> TrueClasses {
+    let noise: Vec<f64> = formula(seed, rows.len() * classes).into_iter().map(f64::from).collect();
+    let entry = |place: usize| {
+        let row: Vec<f64> = rows.row(place / classes).iter().copied().map(f64::from).collect();
+        let length = row.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let plane = formula(2000 + (place % classes) as u64, rows.dim);
+        let side: f64 = row.iter().zip(plane).map(|(value, plane)| value / length * f64::from(plane)).sum();
+        (noise[place].abs() >= 0.05).then_some(side + 0.6 * noise[place] > 0.35)
+    };
+    let names = (0..classes).map(|class| class.to_string()).collect();
+    TrueClasses::new(names, (0..noise.len()).map(entry).collect()).expect("whole rows")
+}
+
+fn svm_report(svm: &LinearSvm, classes: &dyn Fn(u64, &Features) -> TrueClasses) -> SvmReport {
+    let (train, test) = (blobs(11, 600, 12, 5), blobs(12, 300, 12, 5));
+    let (train_classes, test_classes) = (classes(21, &train), classes(22, &test));
+    let train = Labelled { features: &train, classes: &train_classes };
+    svm.evaluate(train, Labelled { features: &test, classes: &test_classes }, &mut |_, _| ()).expect("fits")
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    value.as_array().expect("numbers").iter().map(|value| value.as_f64().expect("a number")).collect()
+}
+
+fn svms_are_those_of_scikit_learn(case: &str, classes: &dyn Fn(u64, &Features) -> TrueClasses) {
+    let expected = &expected()[case];
+    let costs = numbers(&expected["costs"]);
+    let of_classes = expected["classes"].as_array().expect("classes");
+    for (place, &cost) in costs.iter().enumerate() {
+        let report = svm_report(&LinearSvm { costs: vec![cost], ..LinearSvm::default() }, classes);
+        for (class, expected) in report.classes.iter().zip(of_classes) {
+            let svm = class.svm.as_ref().expect("trained");
+            let least = numbers(&expected["objectives"])[place];
+            // Not below the minimum, but for single precision, and above it by no more than the gap allows.
+            let above = svm.objective / least - 1.0;
+            assert!(svm.converged && (-1e-6..1e-5).contains(&above), "cost {cost}: {above} {svm:?}");
+            assert!(svm.gap <= 1e-6 * svm.objective && svm.objective - svm.gap <= least * (1.0 + 1e-6), "{svm:?}");
+            let validated = numbers(&expected["validated"])[place];
+            assert!((svm.validated_average_precision - validated).abs() < 0.2, "cost {cost}: {validated} {svm:?}");
+            assert_eq!(class.positives as u64, expected["positives"].as_u64().expect("a count"));
+        }
+    }
+    let ways = [
+        ("area", AveragePrecision::Area),
+        ("interpolated", AveragePrecision::Interpolated),
+        ("voc11", AveragePrecision::Voc11),
+    ];
+    for (name, average_precision) in ways {
+        let report =
+            svm_report(&LinearSvm { costs: costs.clone(), average_precision, ..LinearSvm::default() }, classes);
+        let mut sum = 0.0;
+        for (class, expected) in report.classes.iter().zip(of_classes) {
+            close("cost", class.svm.as_ref().expect("trained").cost, &expected["cost"], 0.0);
+            close(name, class.average_precision.expect("judged"), &expected[name], 0.2);
+            sum += expected[name].as_f64().expect("a number");
+        }
+        let mean = sum / of_classes.len() as f64;
+        assert!((report.mean_average_precision.mean - mean).abs() < 0.1, "{name}: {mean} {report:?}");
+        match expected["accuracy"].as_f64() {
+            Some(accuracy) => assert!((report.accuracy.expect("one label each").mean - accuracy).abs() < 0.5),
+            None => assert_eq!(report.accuracy, None),
+        }
+    }
+}
+
+#[test]
+fn linear_svms_of_scikit_learn() {
+    svms_are_those_of_scikit_learn("svm_one_label", &|_, rows| TrueClasses::of_labels(rows, 5));
+}
+
+#[test]
+fn linear_svms_of_scikit_learn_with_several_labels_and_ignored_ones() {
+    svms_are_those_of_scikit_learn("svm_several_labels", &|seed, rows| concepts(seed, rows, 4));
 }

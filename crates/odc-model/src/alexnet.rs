@@ -89,7 +89,16 @@ impl AlexNet {
         for layer in &self.layers {
             map = layer.pool(&layer.forward(&map, pass)?)?;
         }
-        let flat = odc_ops::adaptive_average_rows(&map, MAP_SIDE)?;
+        self.connected(&map, pass, dropout)
+    }
+
+    /// The same from the last map of [`AlexNet::stages`].
+    pub(crate) fn vector(&self, last: &Tensor, pass: Pass, dropout: Dropout<'_>) -> Result<Tensor> {
+        self.connected(&pool(last)?, pass, dropout)
+    }
+
+    fn connected(&self, map: &Tensor, pass: Pass, dropout: Dropout<'_>) -> Result<Tensor> {
+        let flat = odc_ops::adaptive_average_rows(map, MAP_SIDE)?;
         let hidden = odc_ops::relu(&self.fc6.forward(&drop(&flat, "classifier.0", pass, dropout)?, pass)?)?;
         odc_ops::relu(&self.fc7.forward(&drop(&hidden, "classifier.3", pass, dropout)?, pass)?)
     }
@@ -101,8 +110,12 @@ impl Layer {
     }
 
     fn pool(&self, map: &Tensor) -> Result<Tensor> {
-        if self.is_pooled { odc_ops::max_pool2d(map, 3, 2, 0) } else { Ok(map.clone()) }
+        if self.is_pooled { pool(map) } else { Ok(map.clone()) }
     }
+}
+
+fn pool(map: &Tensor) -> Result<Tensor> {
+    odc_ops::max_pool2d(map, 3, 2, 0)
 }
 
 /// Dropout in training; each place draws a mask of its own.

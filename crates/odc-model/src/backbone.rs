@@ -103,6 +103,20 @@ impl Backbone {
         }
     }
 
+    /// What [`Backbone::forward`] gives, from the last map of [`Backbone::stages`]: for both from one pass.
+    ///
+    /// # Shapes
+    /// `[N, h, w, channels]` → `[N, out_dim]`
+    ///
+    /// # Errors
+    /// Where the map is not one of this network's.
+    pub fn vector(&self, last: &Tensor, mode: Mode, dropout: Dropout<'_>) -> Result<Tensor> {
+        match &self.body {
+            Body::ResNet(_) => odc_ops::global_average_pool(last),
+            Body::AlexNet(body) => body.vector(last, mode.into(), dropout),
+        }
+    }
+
     pub(crate) fn forward_pass(&self, images: &Tensor, pass: Pass, dropout: Dropout<'_>) -> Result<Tensor> {
         let input = self.input(images)?;
         match &self.body {

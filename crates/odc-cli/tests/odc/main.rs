@@ -2,7 +2,9 @@
 
 mod support;
 
+mod evaluation;
 mod methods;
+mod probes;
 mod series;
 mod stopped_runs;
 mod weights;

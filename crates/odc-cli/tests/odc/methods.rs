@@ -31,6 +31,10 @@ fn deep_clustering_from_the_first_image_to_clusters_of_new_ones() {
         .map(|row| row.split(',').nth(2).and_then(|cell| cell.parse().ok()).expect("a cluster"))
         .collect();
     assert!(clusters.len() == 30 && clusters.iter().all(|cluster| *cluster < 12), "{others}");
+    let checkpoints = odc_trainer::checkpoints(&here.join("run"));
+    let newest = checkpoints.last().expect("a checkpoint").to_string_lossy().into_owned();
+    let told = odc(&here, &["eval-clusters", "run", "--against", &newest, "--json"]).succeeded().json();
+    assert_eq!(told["against_score"]["hungarian_accuracy"], 100.0, "{told}");
     odc(&here, &["train", "--resume", "run", "--method", "odc"]).failed(2, &["method = \"odc\" (the run has"]);
 }
 
@@ -52,6 +56,7 @@ fn rotation_prediction_has_features_and_no_clusters() {
     odc(&here, &["extract", "--run", "run", "--out", "x.npy"]).succeeded();
     odc(&here, &["extract", "--run", "run", "--features", "neck"]).failed(2, &["rotation prediction has no neck"]);
     odc(&here, &["assign", "--run", "run"]).failed(2, &["rotation prediction has no clusters", "extract"]);
+    odc(&here, &["eval-clusters", "run"]).failed(2, &["rotation prediction learns without any"]);
     odc(&here, &["train", "--recipe", "tiny", "--method", "colours"]).failed(2, &["colours", "deepcluster"]);
     let summary = odc(&here, &["train", "--resume", "run", "--json"]).succeeded().json();
     assert!(summary["n_clusters"].is_null() && summary["accuracy_first_last"].is_array(), "{summary}");

@@ -136,7 +136,19 @@ fn help_teaches() {
     let (_keep, here) = scratch();
     let help = odc(&here, &["--help"]).succeeded().stdout;
     assert!(help.contains("without labels") && help.contains("eval-linear") && help.contains("Exit codes"), "{help}");
-    for command in ["train", "eval-linear", "eval-knn", "extract", "assign", "info", "compare", "ablate"] {
+    for command in [
+        "train",
+        "eval-linear",
+        "eval-knn",
+        "eval-finetune",
+        "eval-svm",
+        "eval-clusters",
+        "extract",
+        "assign",
+        "info",
+        "compare",
+        "ablate",
+    ] {
         let help = odc(&here, &[command, "--help"]).succeeded().stdout;
         assert!(help.contains("Examples"), "{command}: {help}");
     }

@@ -115,6 +115,28 @@ fn agrees_with_the_naive_twin_on_random_shapes() {
 }
 
 #[test]
+fn long_sums_are_made_of_shorter_ones() {
+    // 4,608 products a sum. In one chain the error would be 1.2e-6 of the deviation; in runs of 256 it is 3.2e-7.
+    let window = Window::new((3, 3), (3, 3), 1, 1).expect("a window");
+    let shape = ConvolutionShape::new(4, window, 512, 32).expect("a shape");
+    let mut draw = Draw::new(3);
+    let (input, weight) = (draw.values(shape.input_len()), draw.values(shape.weight_len()));
+    // The pixel in the middle sees all taps.
+    let exact = |image: usize, column: usize| -> f64 {
+        let pixels = &input[image * 9 * 512..][..9 * 512];
+        pixels.iter().enumerate().map(|(k, &x)| f64::from(x) * f64::from(weight[k * 32 + column])).sum()
+    };
+    for level in Level::available() {
+        let mut output = vec![0.0; shape.output_len()];
+        forward(Execution { level, method: Method::Direct }, &shape, &input, &weight, &mut output);
+        let errors = (0..4 * 32).map(|n| f64::from(output[(n / 32 * 9 + 4) * 32 + n % 32]) - exact(n / 32, n % 32));
+        let deviation = (9.0 * 512.0_f64).sqrt();
+        let error = (errors.map(|error| error * error).sum::<f64>() / (4.0 * 32.0)).sqrt() / deviation;
+        assert!(error < 5e-7, "{level}: {error:e}");
+    }
+}
+
+#[test]
 fn no_images_give_empty_results_and_a_zero_weight_gradient() {
     let window = Window::new((4, 4), (3, 3), 1, 1).expect("a window");
     let shape = ConvolutionShape::new(0, window, 2, 3).expect("a shape");
