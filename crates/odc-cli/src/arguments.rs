@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use odc_data::PlainView;
+use odc_data::{PlainView, ShapesColors, ShapesLabel};
 use odc_model::{Architecture, Stem};
 use odc_trainer::Method;
 
@@ -91,7 +91,8 @@ pub(crate) struct RecipeArguments {
     #[arg(long)]
     pub(crate) method: Option<Method>,
 
-    /// Recipe: a TOML file, or one of the built-in shapes, cifar10, cifar10-deepcluster, cifar10-rotation, imagenet, tiny
+    /// Recipe: a TOML file, or one of the built-in shapes, shapes-palettes,
+    /// shapes-palettes-plain, cifar10, cifar10-deepcluster, cifar10-rotation, imagenet, tiny
     ///
     /// [default: shapes without --data; with --data the settings of the published run, fitted to the number and the
     /// size of the images]
@@ -634,6 +635,14 @@ pub(crate) struct ColumnArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) label_column: Option<String>,
 
+    /// Colours of `shapes`: `drawn` or `palettes` [default: those of the run; drawn otherwise]
+    #[arg(long, value_name = "COLORS", value_parser = shapes_colors)]
+    pub(crate) shapes_colors: Option<ShapesColors>,
+
+    /// True labels of `shapes`: `shape` (and texture) or `palette` [default: those of the run; shape otherwise]
+    #[arg(long, value_name = "LABEL", value_parser = shapes_label)]
+    pub(crate) shapes_label: Option<ShapesLabel>,
+
     /// At most so many images of each set, drawn from all of it
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
@@ -698,6 +707,22 @@ fn plain_view(text: &str) -> Result<PlainView, String> {
         "crop" => Ok(PlainView::Crop),
         "resize" => Ok(PlainView::Resize),
         _ => Err("choose crop or resize".to_owned()),
+    }
+}
+
+fn shapes_colors(text: &str) -> Result<ShapesColors, String> {
+    match text {
+        "drawn" => Ok(ShapesColors::Drawn),
+        "palettes" => Ok(ShapesColors::Palettes),
+        _ => Err("choose drawn or palettes".to_owned()),
+    }
+}
+
+fn shapes_label(text: &str) -> Result<ShapesLabel, String> {
+    match text {
+        "shape" => Ok(ShapesLabel::Shape),
+        "palette" => Ok(ShapesLabel::Palette),
+        _ => Err("choose shape or palette".to_owned()),
     }
 }
 

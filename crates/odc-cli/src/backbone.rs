@@ -152,6 +152,8 @@ impl Subject {
             (None, Origin::Run(_) | Origin::Untrained { .. }) => Ok(Source {
                 image_column: columns.image_column.clone().unwrap_or(own.image_column),
                 label_column: columns.label_column.clone().unwrap_or(own.label_column),
+                shapes_colors: columns.shapes_colors.unwrap_or(own.shapes_colors),
+                shapes_label: columns.shapes_label.unwrap_or(own.shapes_label),
                 ..own
             }),
             (None, _) => Err(WrongUse("--data is missing: only a run knows its own images".to_owned()).into()),

@@ -9,7 +9,7 @@ use crate::arguments::ColumnArguments;
 use crate::failure::WrongUse;
 
 impl ColumnArguments {
-    /// The source at `path`, read as these flags say. `shapes` is made as `like` makes it.
+    /// The source at `path`, read as these flags say. In what they leave open, `shapes` is made as `like` makes it.
     pub(crate) fn source(&self, path: &str, like: &Source) -> Source {
         Source {
             path: path.to_owned(),
@@ -17,6 +17,8 @@ impl ColumnArguments {
             image_column: self.image_column.clone().unwrap_or_default(),
             label_column: self.label_column.clone().unwrap_or_default(),
             limit: 0,
+            shapes_colors: self.shapes_colors.unwrap_or(like.shapes_colors),
+            shapes_label: self.shapes_label.unwrap_or(like.shapes_label),
             ..like.clone()
         }
     }

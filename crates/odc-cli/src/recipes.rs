@@ -8,8 +8,10 @@ use crate::arguments::RecipeArguments;
 use crate::failure::WrongUse;
 
 /// The recipes in the program, those of data/recipes.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 8] = [
     ("shapes", include_str!("../../../data/recipes/shapes.toml")),
+    ("shapes-palettes", include_str!("../../../data/recipes/shapes-palettes.toml")),
+    ("shapes-palettes-plain", include_str!("../../../data/recipes/shapes-palettes-plain.toml")),
     ("cifar10", include_str!("../../../data/recipes/cifar10.toml")),
     ("cifar10-deepcluster", include_str!("../../../data/recipes/cifar10-deepcluster.toml")),
     ("cifar10-rotation", include_str!("../../../data/recipes/cifar10-rotation.toml")),

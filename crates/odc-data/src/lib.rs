@@ -45,7 +45,7 @@ pub use loader::{Batch, Loader, LoaderConfig, Skipped};
 pub use parquet::Parquet;
 pub use random::SampleRandom;
 pub use sampling::{Sampling, uniform_over_labels};
-pub use shapes::{Shapes, ShapesConfig};
+pub use shapes::{Shapes, ShapesColors, ShapesConfig, ShapesLabel};
 pub use source::{Format, Source, open};
 pub use view::{PlainView, View};
 pub use voc::Voc;

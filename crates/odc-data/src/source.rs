@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::cifar::is_cifar_folder;
 use crate::folder::has_image_extension;
 use crate::voc::{TEST_SPLIT, is_voc, other_split};
-use crate::{Cifar, DataError, Dataset, ImageFolder, ListFile, Parquet, Shapes, ShapesConfig, Subset, Voc};
+use crate::{
+    Cifar, DataError, Dataset, ImageFolder, ListFile, Parquet, Shapes, ShapesColors, ShapesConfig, ShapesLabel, Subset,
+    Voc,
+};
 
 /// Where the images come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,10 @@ pub struct Source {
     pub shapes_side: usize,
     /// `shapes`: another seed gives other images of the same classes.
     pub shapes_seed: u64,
+    /// `shapes`: what colours they have.
+    pub shapes_colors: ShapesColors,
+    /// `shapes`: what their true labels say.
+    pub shapes_label: ShapesLabel,
 }
 
 impl Default for Source {
@@ -45,6 +52,8 @@ impl Default for Source {
             shapes_images: shapes.images,
             shapes_side: shapes.side,
             shapes_seed: shapes.seed,
+            shapes_colors: shapes.colors,
+            shapes_label: shapes.label,
         }
     }
 }
@@ -134,6 +143,8 @@ pub fn open(source: &Source) -> Result<Arc<dyn Dataset>, DataError> {
             images: source.shapes_images,
             side: source.shapes_side,
             seed: source.shapes_seed,
+            colors: source.shapes_colors,
+            label: source.shapes_label,
             ..ShapesConfig::default()
         })?),
         Format::Folder => Arc::new(ImageFolder::open(path)?),

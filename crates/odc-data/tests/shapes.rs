@@ -1,9 +1,14 @@
 //! The generated set: the same from the same seed, and its classes not to be told by colour, brightness or place.
 
-use odc_data::{Dataset, Image, Shapes, ShapesConfig, Source, open};
+use odc_data::{Dataset, Image, Shapes, ShapesColors, ShapesConfig, ShapesLabel, Source, open};
 
 fn shapes(images: usize, seed: u64) -> Shapes {
     Shapes::new(ShapesConfig { images, seed, ..ShapesConfig::default() }).expect("a set")
+}
+
+fn with_palettes(images: usize, seed: u64, label: ShapesLabel) -> Shapes {
+    let colors = ShapesColors::Palettes;
+    Shapes::new(ShapesConfig { images, seed, colors, label, ..ShapesConfig::default() }).expect("a set")
 }
 
 #[test]
@@ -88,6 +93,15 @@ fn rows(set: &Shapes, features: impl Fn(&Image) -> Vec<f32>) -> Vec<(Vec<f32>, u
         .collect()
 }
 
+/// The mean of each channel, and a constant, so that length is told too.
+fn mean_color(image: &Image) -> Vec<f32> {
+    let mean = |channel| {
+        let values = image.pixels.iter().skip(channel).step_by(3).map(|&byte| f32::from(byte));
+        values.sum::<f32>() / (image.width * image.height) as f32
+    };
+    vec![128.0, mean(0), mean(1), mean(2)]
+}
+
 #[test]
 fn pixels_and_mean_colours_tell_little() {
     let (train, test) = (shapes(1800, 0), shapes(360, 1));
@@ -99,14 +113,61 @@ fn pixels_and_mean_colours_tell_little() {
     // Around the mean, which is harder on the set than bytes as they are (20 %).
     let pixels = of(&|image| image.pixels.iter().map(|&byte| f32::from(byte) - 120.0).collect());
     assert!(pixels < 40.0, "raw pixels: {pixels:.1} %");
-    // The mean of each channel, and a constant, so that length is told too.
-    let colors = of(&|image| {
-        let mean = |channel| {
-            let values = image.pixels.iter().skip(channel).step_by(3).map(|&byte| f32::from(byte));
-            values.sum::<f32>() / (image.width * image.height) as f32
-        };
-        vec![128.0, mean(0), mean(1), mean(2)]
-    });
+    let colors = of(&mean_color);
     eprintln!("of 100: raw pixels {pixels:.1}, mean colours {colors:.1}, chance {chance:.1}");
     assert!(colors < 1.6 * chance, "mean colours: {colors:.1} % where chance is {chance:.1} %");
+}
+
+#[test]
+fn mean_colours_tell_the_palette_and_not_the_class() {
+    let by_mean_color = |label| {
+        let (train, test) = (with_palettes(1800, 0, label), with_palettes(360, 1, label));
+        nearest_neighbours(&rows(&train, mean_color), &rows(&test, mean_color), train.class_names().len(), 20)
+    };
+    let (palette, shape) = (by_mean_color(ShapesLabel::Palette), by_mean_color(ShapesLabel::Shape));
+    eprintln!("of 100 by mean colours: palettes {palette:.1}, classes {shape:.1}");
+    assert!(palette > 95.0, "palettes: {palette:.1} %");
+    assert!(shape < 1.6 * 100.0 / 12.0, "classes: {shape:.1} %");
+}
+
+#[test]
+fn a_palette_is_drawn_whatever_the_class() {
+    let n_images = 12_000;
+    let (shape, palette) =
+        (with_palettes(n_images, 3, ShapesLabel::Shape), with_palettes(n_images, 3, ShapesLabel::Palette));
+    let (n_classes, n_palettes) = (shape.class_names().len(), palette.class_names().len());
+    assert_eq!((n_classes, n_palettes), (12, 6));
+    let mut counts = vec![0.0_f64; n_classes * n_palettes];
+    for index in 0..n_images {
+        let (class, palette) = (shape.true_label(index).expect("there"), palette.true_label(index).expect("there"));
+        counts[class as usize * n_palettes + palette as usize] += 1.0;
+    }
+    // Pearson's statistic for equal cells, 60 degrees of freedom: above 100 once in a thousand.
+    let expected = n_images as f64 / counts.len() as f64;
+    let statistic: f64 = counts.iter().map(|count| (count - expected).powi(2) / expected).sum();
+    assert!(statistic < 100.0, "{statistic}");
+}
+
+#[test]
+fn the_label_changes_no_pixel_and_the_default_colours_have_no_palette() {
+    let (shape, palette) = (with_palettes(30, 0, ShapesLabel::Shape), with_palettes(30, 0, ShapesLabel::Palette));
+    for index in 0..30 {
+        assert_eq!(shape.image(index).expect("there"), palette.image(index).expect("there"));
+        assert_ne!(shape.image(index).expect("there"), shapes(30, 0).image(index).expect("there"));
+        assert_eq!(shape.true_label(index), shapes(30, 0).true_label(index));
+    }
+    assert!(palette.true_label(30).is_none());
+    let refused = Shapes::new(ShapesConfig { label: ShapesLabel::Palette, ..ShapesConfig::default() });
+    assert!(refused.is_err_and(|error| error.to_string().contains("shapes_colors = palettes")));
+    // A held-out set has palettes of its own.
+    let source = Source {
+        shapes_images: 60,
+        shapes_colors: ShapesColors::Palettes,
+        shapes_label: ShapesLabel::Palette,
+        ..Source::default()
+    };
+    let (train, test) =
+        (open(&source).expect("a set"), open(&source.held_out().expect("shapes have one")).expect("a set"));
+    assert_eq!(train.class_names(), test.class_names());
+    assert!((0..60).any(|index| train.true_label(index) != test.true_label(index)));
 }

@@ -91,3 +91,15 @@ fn probes_that_make_no_sense_are_wrong_use() {
     std::fs::write(here.join("file"), b"").expect("writes");
     odc(&here, &[&["eval-knn", "--cache", "file"], &NETWORK[..]].concat()).failed(1, &["cannot write file"]);
 }
+
+#[test]
+fn labels_of_shapes_are_palettes_where_that_is_asked() {
+    let (_keep, here) = scratch();
+    let of = |words: &[&str]| odc(&here, &[&["eval-knn", "--json", "--k", "5"], &NETWORK[..], words].concat());
+    let palette = of(&["--shapes-colors", "palettes", "--shapes-label", "palette"]).succeeded().json();
+    assert_eq!(palette["knn"]["n_classes"], 6, "{palette}");
+    let shape = of(&["--shapes-colors", "palettes"]).succeeded().json();
+    assert_eq!(shape["knn"]["n_classes"], 12, "{shape}");
+    of(&["--shapes-label", "palette"]).failed(2, &["shapes_label = palette", "shapes_colors = palettes"]);
+    of(&["--shapes-label", "hue"]).failed(2, &["shape or palette"]);
+}

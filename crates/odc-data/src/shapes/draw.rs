@@ -1,5 +1,6 @@
 //! One picture of the generated set: what is in it, drawn at random, and its pixels.
 
+use super::palette::Palette;
 use crate::{Image, SampleRandom};
 
 /// Everything about one image but its size and noise. Lengths are in units of the image's side.
@@ -47,6 +48,8 @@ struct Spot {
 const SHAPES: [Shape; 4] = [Shape::Disc, Shape::Triangle, Shape::Cross, Shape::Ring];
 const TEXTURES: [Texture; 3] = [Texture::Stripes, Texture::Shaded, Texture::Dots];
 
+pub(super) const CLASSES: usize = SHAPES.len() * TEXTURES.len();
+
 /// Every shape with every texture.
 pub(super) fn class_names() -> Vec<String> {
     let name = |shape: &Shape, texture: &Texture| format!("{shape:?} {texture:?}").to_lowercase();
@@ -54,12 +57,16 @@ pub(super) fn class_names() -> Vec<String> {
 }
 
 impl Scene {
-    /// A scene of this class. All but shape and texture is drawn without looking at the class.
-    pub(super) fn draw(class: usize, clutter: usize, random: &mut SampleRandom) -> Self {
+    /// A scene of this class, in the colours of a palette or in any. All but shape and texture is drawn without looking
+    /// at the class.
+    pub(super) fn draw(class: usize, palette: Option<Palette>, clutter: usize, random: &mut SampleRandom) -> Self {
         let shape = SHAPES[class / TEXTURES.len()];
         let texture = TEXTURES[class % TEXTURES.len()];
         let radius = random.uniform(0.30, 0.40);
-        let (ink, background) = colors(random);
+        let (ink, background) = match palette {
+            None => colors(color, color, random),
+            Some(palette) => colors(|random| palette.ink(random), |random| palette.background(random), random),
+        };
         let n_spots = random.below(clutter + 1);
         Self {
             shape,
@@ -160,12 +167,16 @@ impl Texture {
 
 /// Two inks and two background colours. The inks differ clearly in brightness and both somewhat from the background,
 /// so that texture and shape outlive a gray view.
-fn colors(random: &mut SampleRandom) -> ([[f64; 3]; 2], [[f64; 3]; 2]) {
+fn colors(
+    draw_ink: impl Fn(&mut SampleRandom) -> [f64; 3],
+    draw_background: impl Fn(&mut SampleRandom) -> [f64; 3],
+    random: &mut SampleRandom,
+) -> ([[f64; 3]; 2], [[f64; 3]; 2]) {
     loop {
-        let (first, second, background) = (color(random), color(random), color(random));
+        let (first, second, background) = (draw_ink(random), draw_ink(random), draw_background(random));
         let (a, b, c) = (brightness(first), brightness(second), brightness(background));
         if (a - b).abs() > 0.4 && (a - c).abs() > 0.1 && (b - c).abs() > 0.1 {
-            let other = mixed(background, color(random), 0.3);
+            let other = mixed(background, draw_background(random), 0.3);
             return ([first, second], [background, other]);
         }
     }

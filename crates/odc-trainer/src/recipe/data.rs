@@ -1,6 +1,6 @@
 //! `[data]`: where images come from and how they are seen.
 
-use odc_data::{Augmentation, Dataset, Format, PlainView, Sampling, Source, Step};
+use odc_data::{Augmentation, Dataset, Format, PlainView, Sampling, ShapesColors, ShapesLabel, Source, Step};
 use serde::{Deserialize, Serialize};
 
 /// `[data]`.
@@ -23,6 +23,10 @@ pub struct DataTable {
     pub shapes_side: usize,
     /// `shapes`: seed of the generator, apart from the run's seed: runs of different seeds see the same set.
     pub shapes_seed: u64,
+    /// `shapes`: `drawn` colours, weak and any, or those of six `palettes`, the easiest thing to tell images apart by.
+    pub shapes_colors: ShapesColors,
+    /// `shapes`: whether true labels, which scores alone see, are the `shape` (and texture) or the `palette`.
+    pub shapes_label: ShapesLabel,
     /// Side in pixels of what the network sees. Without it: 32, 64 or 224, after the images' own size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub side: Option<usize>,
@@ -57,6 +61,8 @@ impl Default for DataTable {
             shapes_images: source.shapes_images,
             shapes_side: source.shapes_side,
             shapes_seed: source.shapes_seed,
+            shapes_colors: source.shapes_colors,
+            shapes_label: source.shapes_label,
             side: None,
             plain_view: PlainView::Crop,
             sampling: Sampling::Replacement,
@@ -82,6 +88,8 @@ impl DataTable {
             shapes_images: self.shapes_images,
             shapes_side: self.shapes_side,
             shapes_seed: self.shapes_seed,
+            shapes_colors: self.shapes_colors,
+            shapes_label: self.shapes_label,
         }
     }
 
