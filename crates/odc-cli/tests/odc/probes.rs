@@ -95,11 +95,11 @@ fn probes_that_make_no_sense_are_wrong_use() {
 #[test]
 fn labels_of_shapes_are_palettes_where_that_is_asked() {
     let (_keep, here) = scratch();
-    let of = |words: &[&str]| odc(&here, &[&["eval-knn", "--json", "--k", "5"], &NETWORK[..], words].concat());
+    let of = |words: &[&str]| odc(&here, &[&["eval-linear", "--json", "--epochs", "2"], &NETWORK[..], words].concat());
     let palette = of(&["--shapes-colors", "palettes", "--shapes-label", "palette"]).succeeded().json();
-    assert_eq!(palette["knn"]["n_classes"], 6, "{palette}");
+    assert_eq!(palette["logistic_regression"]["result"]["classes"], 6, "{palette}");
     let shape = of(&["--shapes-colors", "palettes"]).succeeded().json();
-    assert_eq!(shape["knn"]["n_classes"], 12, "{shape}");
+    assert_eq!(shape["logistic_regression"]["result"]["classes"], 12, "{shape}");
     of(&["--shapes-label", "palette"]).failed(2, &["shapes_label = palette", "shapes_colors = palettes"]);
     of(&["--shapes-label", "hue"]).failed(2, &["shape or palette"]);
 }
