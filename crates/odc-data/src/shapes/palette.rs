@@ -3,7 +3,7 @@
 use crate::SampleRandom;
 
 /// A hue of the object and, a third of the circle further, that of the background. All palettes are turns of one another,
-/// so that nothing but the hue itself tells which it is.
+/// so that where hues are turned at random, nothing tells which it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Palette(usize);
 
