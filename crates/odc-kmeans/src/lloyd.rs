@@ -4,7 +4,7 @@ use odc_memory::{MembersByCluster, Rule, means, nearest, split_in_two};
 use rayon::prelude::*;
 
 use crate::clustering::inertia;
-use crate::seeding::{random_rows, seeds};
+use crate::seeding::seeds;
 use crate::{Clustering, KMeansError, Stopped, small};
 
 /// The largest magnitude whose square, summed over a row, stays in the range of `f32`.
@@ -34,15 +34,6 @@ impl KMeans {
         let by_linfa = small::centroids(self, rows, dim);
         let start = by_linfa.unwrap_or_else(|| seeds(rows, dim, self.n_clusters, self.seed));
         Ok(self.iterate(rows, dim, start))
-    }
-
-    /// Clusters `rows` (`[n, dim]`) from distinct rows at random, however small the set: what faiss does.
-    ///
-    /// # Errors
-    /// As [`KMeans::fit`].
-    pub fn fit_from_random_rows(&self, rows: &[f32], dim: usize) -> Result<Clustering, KMeansError> {
-        self.check(rows, dim)?;
-        Ok(self.iterate(rows, dim, random_rows(rows, dim, self.n_clusters, self.seed)))
     }
 
     /// Clusters `rows` (`[n, dim]`) from given centroids (`[n_clusters, dim]`); the seed plays no part.

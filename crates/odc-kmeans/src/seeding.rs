@@ -13,18 +13,10 @@ const BLOCK: usize = 512;
 /// `n_clusters` rows of `rows` (`[n, dim]`), by the seed alone; distinct as rows, not necessarily in value.
 pub(crate) fn seeds(rows: &[f32], dim: usize, n_clusters: usize, seed: u64) -> Vec<f32> {
     let n_rows = rows.len() / dim;
-    if n_rows.saturating_mul(n_clusters) > PLUS_PLUS_PAIRS {
-        return random_rows(rows, dim, n_clusters, seed);
-    }
-    gather(rows, dim, &plus_plus(rows, dim, n_clusters, seed))
-}
-
-/// `n_clusters` of the rows, all equally likely, by the seed alone.
-pub(crate) fn random_rows(rows: &[f32], dim: usize, n_clusters: usize, seed: u64) -> Vec<f32> {
-    gather(rows, dim, &distinct(rows.len() / dim, n_clusters, seed))
-}
-
-fn gather(rows: &[f32], dim: usize, chosen: &[usize]) -> Vec<f32> {
+    let chosen = match n_rows.saturating_mul(n_clusters) {
+        0..=PLUS_PLUS_PAIRS => plus_plus(rows, dim, n_clusters, seed),
+        _ => distinct(n_rows, n_clusters, seed),
+    };
     chosen.iter().flat_map(|&row| &rows[row * dim..][..dim]).copied().collect()
 }
 

@@ -60,7 +60,7 @@ impl EpochClustering {
         odc_kmeans::normalize_rows(&mut rows, whitening.n_components());
         let seed = odc_ops::random::key(recipe.seed, "kmeans", epoch);
         let kmeans = KMeans { n_clusters: recipe.n_clusters(), iterations: recipe.kmeans.iterations, seed };
-        let clustering = kmeans.fit_from_random_rows(&rows, whitening.n_components())?;
+        let clustering = kmeans.fit(&rows, whitening.n_components())?;
         let inertia = Some(clustering.inertia());
         let (centroids, of_samples) = clustering.into_parts();
         for (sample, label) in samples.iter().zip(of_samples) {
