@@ -8,13 +8,14 @@ use crate::arguments::RecipeArguments;
 use crate::failure::WrongUse;
 
 /// The recipes in the program, those of data/recipes.
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("shapes", include_str!("../../../data/recipes/shapes.toml")),
     ("shapes-palettes", include_str!("../../../data/recipes/shapes-palettes.toml")),
     ("shapes-palettes-plain", include_str!("../../../data/recipes/shapes-palettes-plain.toml")),
     ("cifar10", include_str!("../../../data/recipes/cifar10.toml")),
     ("cifar10-deepcluster", include_str!("../../../data/recipes/cifar10-deepcluster.toml")),
     ("cifar10-rotation", include_str!("../../../data/recipes/cifar10-rotation.toml")),
+    ("cifar10-finetune", include_str!("../../../data/recipes/cifar10-finetune.toml")),
     ("imagenet", include_str!("../../../data/recipes/imagenet.toml")),
     ("tiny", include_str!("../../../data/recipes/tiny.toml")),
 ];

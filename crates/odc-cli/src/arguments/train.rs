@@ -65,7 +65,8 @@ pub(crate) struct RecipeArguments {
     pub(crate) method: Option<Method>,
 
     /// Recipe: a TOML file, or one of the built-in shapes, shapes-palettes,
-    /// shapes-palettes-plain, cifar10, cifar10-deepcluster, cifar10-rotation, imagenet, tiny
+    /// shapes-palettes-plain, cifar10, cifar10-deepcluster, cifar10-rotation,
+    /// cifar10-finetune, imagenet, tiny
     ///
     /// [default: shapes without --data; with --data the settings of the published run, fitted to the number and the
     /// size of the images]
