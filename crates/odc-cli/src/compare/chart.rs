@@ -71,10 +71,10 @@ impl Chart<'_> {
                 xs.text(tick)
             );
         }
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<path d=\"M{LEFT} {TOP}V{bottom}H{right}\"/><text x=\"{middle}\" y=\"{below}\" text-anchor=\"middle\">{}</text>\
-             <text transform=\"translate(15 {centre}) rotate(-90)\" text-anchor=\"middle\">{}</text></g>\n",
+             <text transform=\"translate(15 {centre}) rotate(-90)\" text-anchor=\"middle\">{}</text></g>",
             escape(self.x_label),
             escape(self.y_label),
             bottom = HEIGHT - BOTTOM,

@@ -133,8 +133,8 @@ fn check_agreement(runs: &[(PathBuf, Recipe)], of: &dyn Fn(&str) -> bool, advice
     let expected = leaves(serde_json::to_value(recipe)?);
     for (folder, recipe) in &runs[1..] {
         let values = leaves(serde_json::to_value(recipe)?);
-        let keys = expected.keys().chain(values.keys()).filter(|key| of(key));
-        for key in keys.filter(|key| expected.get(*key) != values.get(*key)) {
+        let mut keys = expected.keys().chain(values.keys()).filter(|key| of(key));
+        if let Some(key) = keys.find(|key| expected.get(*key) != values.get(*key)) {
             let value = |values: &BTreeMap<String, serde_json::Value>| {
                 values.get(key).map_or_else(|| "nothing".to_owned(), serde_json::Value::to_string)
             };
