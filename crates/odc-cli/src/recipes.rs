@@ -132,7 +132,7 @@ mod tests {
     fn a_method_has_its_own_recipe_where_there_is_one() {
         let of = |words: &[&str], method| typed(words).recipe_by(method).expect("a recipe");
         let rotation = of(&["--recipe", "cifar10", "--epochs", "7"], Method::Rotation);
-        assert_eq!((rotation.method, rotation.optimizer.lr, rotation.training.epochs), (Method::Rotation, 0.2, 7));
+        assert_eq!((rotation.method, rotation.optimizer.lr, rotation.training.epochs), (Method::Rotation, 0.4, 7));
         let odc = of(&["--recipe", "cifar10"], Method::Odc);
         assert_eq!(odc, named("cifar10", &[]).expect("a recipe"));
         let tiny = of(&["--recipe", "tiny"], Method::DeepCluster);
