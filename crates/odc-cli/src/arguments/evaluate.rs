@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 
 use super::images::{CacheArguments, LabelledSets};
@@ -34,7 +35,7 @@ pub(crate) struct EvalLinearArguments {
     pub(crate) stage_epochs: usize,
 
     /// Train the published protocols with so many seeds; mean and deviation are told
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seeds())]
     pub(crate) seeds: usize,
 
     /// Train the published protocols on so many random crops and flips of each image, which take turns over the epochs
@@ -126,7 +127,7 @@ pub(crate) struct EvalFinetuneArguments {
     pub(crate) batch_size: usize,
 
     /// Train the best pair with so many seeds, each with labels of its own; mean and deviation are told
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seeds())]
     pub(crate) seeds: usize,
 
     #[command(flatten)]
@@ -164,7 +165,7 @@ pub(crate) struct EvalSvmArguments {
     pub(crate) ap: Option<PrecisionMeasure>,
 
     /// Ways to cut the folds: the first by the order of images, others at random; mean and deviation are printed
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seeds())]
     pub(crate) seeds: usize,
 
     /// Also from so many images of each class [without numbers: 1,2,4,8,16,32,64,96]
@@ -220,6 +221,11 @@ pub(crate) enum PrecisionMeasure {
     Interpolated,
     /// Mean of interpolated precision at 11 recalls, as PASCAL VOC 2007
     Voc11,
+}
+
+/// Refused where it is typed: none would be found out after minutes of extraction only.
+fn seeds() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1000)
 }
 
 const EVAL_EXAMPLES: &str = "\

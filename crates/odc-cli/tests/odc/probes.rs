@@ -84,7 +84,9 @@ fn probes_that_make_no_sense_are_wrong_use() {
         odc(&here, &[words, &NETWORK].concat()).failed(2, said);
     };
     refused(&["eval-linear", "--stages", "--memory", "0.0001"], &["GiB", "--memory allows 0.0001", "--limit"]);
-    refused(&["eval-linear", "--seeds", "0"], &["seeds = 0"]);
+    for command in ["eval-linear", "eval-svm", "eval-finetune"] {
+        refused(&[command, "--seeds", "0"], &["invalid value '0' for '--seeds", "1..=1000"]);
+    }
     refused(&["eval-linear", "--stage-epochs", "5"], &["--stages"]);
     refused(&["eval-finetune", "--labels", "1.5"], &["labels = 1.5", "at most 1"]);
     refused(&["eval-finetune", "--lr", "0"], &["learning_rates = 0"]);
