@@ -1,55 +1,14 @@
 //! Runs as the library moves them: what they begin from, leave behind and go on from, and how they stop.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use odc_trainer::{Conductor, Recipe, Run, Trainer, TrainerError, checkpoints};
 
-const RECIPE: &str = r#"
-[data]
-path = "shapes"
-shapes_images = 96
-shapes_side = 16
-side = 16
-workers = 1
-[model]
-arch = "resnet18"
-width = 4
-stem = "small"
-hidden = 16
-dim = 8
-[memory]
-clusters = 6
-min_cluster = 2
-[optimizer]
-lr = 0.2
-[training]
-epochs = 2
-batch_size = 24
-log_every = 1
-checkpoint_every = 2
-[evaluation]
-images = 0
-"#;
-
-fn recipe(settings: &[&str]) -> Recipe {
-    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-    Recipe::from_toml("of the test", RECIPE, &settings).expect("a recipe")
-}
-
-fn begin(folder: &Path, settings: &[&str]) -> Run {
-    Run::create(recipe(settings), folder, &mut |_| ()).expect("a run begins")
-}
+use crate::common::{RECIPE, advance, begin, recipe, scratch, values};
 
 fn resume(folder: &Path) -> Run {
     Run::resume(folder, &mut |_| ()).expect("a run goes on")
-}
-
-/// Moves a run on, to this iteration.
-fn advance(run: &mut Run, iteration: u64) {
-    while run.conductor().iteration() < iteration {
-        run.advance().expect("an iteration").expect("not the end");
-    }
 }
 
 fn trainer(run: &Run) -> &Trainer {
@@ -70,11 +29,7 @@ fn failure(run: &mut Run) -> String {
 
 /// All that training changes.
 fn state(run: &Run) -> (Vec<u32>, Vec<f32>) {
-    let tensors = run.conductor().params().named_tensors().expect("tensors");
-    let floats = tensors.iter().filter(|(_, tensor)| tensor.dtype() == DType::F32);
-    let values =
-        floats.flat_map(|(_, tensor)| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32"));
-    (run.conductor().labels().unwrap_or_default().to_vec(), values.collect())
+    (run.conductor().labels().unwrap_or_default().to_vec(), values(run.conductor().params()))
 }
 
 fn fill(run: &Run, name: &str, value: f32) {
@@ -89,12 +44,6 @@ fn names(folder: &Path) -> Vec<String> {
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
-}
-
-fn scratch() -> (tempfile::TempDir, PathBuf) {
-    let keep = tempfile::tempdir().expect("a folder");
-    let run = keep.path().join("run");
-    (keep, run)
 }
 
 #[test]

@@ -1,60 +1,32 @@
 //! The other methods: what Deep Clustering and rotation prediction compute, log, go on from and leave behind; and what
 //! the log of all methods says of moving labels.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use odc_data::{Augmentation, Batch, Dataset, Loader, LoaderConfig, View};
 use odc_eval::{ClusteringScore, ExtractionConfig};
 use odc_model::{Classifier, Dropout, Mode};
 use odc_ops::{ParameterGroup, Sgd};
 use odc_trainer::{ClusteringLine, Conductor, DeepCluster, LogEvent, Recipe, Run, checkpoints, read_events, read_log};
 
-const RECIPE: &str = r#"
-[data]
-path = "shapes"
-shapes_images = 98
-shapes_side = 16
-side = 16
-workers = 1
-[model]
-arch = "resnet18"
-width = 4
-stem = "small"
-hidden = 16
-dim = 8
-[memory]
-clusters = 6
-min_cluster = 2
-[deepcluster]
-pca_dim = 10
-[optimizer]
-lr = 0.2
-head_momentum = 0.5
-[training]
-epochs = 3
-batch_size = 24
-log_every = 2
-checkpoint_every = 2
-checkpoints_kept = 100
-[evaluation]
-images = 0
-"#;
+use crate::common::{self, advance, scratch, values};
 
 /// With 98 images: four batches of 24 and one of two.
 const PER_EPOCH: u64 = 5;
 
-fn begin(folder: &Path, settings: &[&str]) -> Run {
-    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-    let recipe = Recipe::from_toml("of the test", RECIPE, &settings).expect("a recipe");
-    Run::create(recipe, folder, &mut |_| ()).expect("a run begins")
-}
+const SETTINGS: [&str; 6] = [
+    "data.shapes_images=98",
+    "deepcluster.pca_dim=10",
+    "optimizer.head_momentum=0.5",
+    "training.epochs=3",
+    "training.log_every=2",
+    "training.checkpoints_kept=100",
+];
 
-fn advance(run: &mut Run, iteration: u64) {
-    while run.conductor().iteration() < iteration {
-        run.advance().expect("an iteration").expect("not the end");
-    }
+fn begin(folder: &Path, settings: &[&str]) -> Run {
+    common::begin(folder, &[&SETTINGS, settings].concat())
 }
 
 fn to_the_end(mut run: Run) -> Run {
@@ -74,12 +46,6 @@ fn clusterings(folder: &Path) -> Vec<ClusteringLine> {
     events.into_iter().map(|LogEvent::Clustering(line)| line).collect()
 }
 
-fn values(params: &odc_model::Params) -> Vec<f32> {
-    let tensors = params.named_tensors().expect("tensors");
-    let floats = tensors.iter().filter(|(_, tensor)| tensor.dtype() == DType::F32);
-    floats.flat_map(|(_, tensor)| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32")).collect()
-}
-
 /// The bytes of the newest checkpoint: all that there is to go on from.
 fn newest(folder: &Path) -> Vec<u8> {
     std::fs::read(checkpoints(folder).pop().expect("a checkpoint")).expect("reads")
@@ -96,12 +62,6 @@ fn log(folder: &Path) -> Vec<String> {
         format!("{} {} {} {:?} {:?}", line.iteration, line.epoch, line.inertia, line.nmi_previous, line.reassigned)
     });
     lines.chain(events).collect()
-}
-
-fn scratch() -> (tempfile::TempDir, PathBuf) {
-    let keep = tempfile::tempdir().expect("a folder");
-    let run = keep.path().join("run");
-    (keep, run)
 }
 
 /// Every method, and both ways of Deep Clustering to weigh clusters alike.
