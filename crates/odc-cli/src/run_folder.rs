@@ -19,7 +19,7 @@ pub(crate) fn holds_run(folder: &Path) -> bool {
 pub(crate) fn recipe(folder: &Path) -> anyhow::Result<Recipe> {
     if !holds_run(folder) {
         let what = if folder.exists() { "holds no run: it has no recipe.toml" } else { "does not exist" };
-        let message = format!("--run {}: the folder {what}. A run begins with `train`", folder.display());
+        let message = format!("the folder {} {what}. A run begins with `train`", folder.display());
         return Err(WrongUse(message).into());
     }
     Ok(read_recipe(&folder.join("recipe.toml"), &[])?)

@@ -117,6 +117,19 @@ impl Backbone {
         }
     }
 
+    /// A forward pass that only fills running statistics: each becomes the mean over this batch and `earlier` ones that
+    /// were given before, however small the momentum. With `earlier` 0 what was there is forgotten.
+    ///
+    /// # Shapes
+    /// `images`: `[N, H, W, 3]`, N at least 2
+    ///
+    /// # Errors
+    /// As [`Backbone::forward`].
+    pub fn accumulate_statistics(&self, images: &Tensor, earlier: u64) -> Result<()> {
+        self.forward_pass(images, Pass::Accumulate { earlier }, Dropout::Off)?;
+        Ok(())
+    }
+
     pub(crate) fn forward_pass(&self, images: &Tensor, pass: Pass, dropout: Dropout<'_>) -> Result<Tensor> {
         let input = self.input(images)?;
         match &self.body {

@@ -58,11 +58,7 @@ impl Network {
         self.neck.forward(&self.backbone.forward(images, mode, dropout)?, mode, dropout)
     }
 
-    /// A forward pass that only fills running statistics: each becomes the mean over this batch and `earlier` ones that
-    /// were given before, however small the momentum. With `earlier` 0 what was there is forgotten.
-    ///
-    /// # Shapes
-    /// `images`: `[N, H, W, 3]`, N at least 2
+    /// [`Backbone::accumulate_statistics`], those of the neck among them.
     ///
     /// # Errors
     /// As [`Network::features`].

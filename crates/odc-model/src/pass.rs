@@ -15,7 +15,7 @@ pub enum Mode {
     Eval,
 }
 
-/// [`Mode`], and the one more kind of pass that [`crate::Network::accumulate_statistics`] makes.
+/// [`Mode`], and the one more kind of pass that [`crate::Backbone::accumulate_statistics`] makes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pass {
     Train,

@@ -24,6 +24,7 @@ mod run;
 mod scores;
 mod skipped;
 mod start;
+mod statistics;
 mod step;
 mod summary;
 mod tensorboard;
@@ -36,8 +37,8 @@ pub use error::TrainerError;
 pub use log::{ClusteringLine, LogEvent, LogLine, read_events, read_log};
 pub use log_statistics::{EpochSeconds, LossCurve, Spread, epoch_borders, epoch_middles, mean_of_last_epoch, median};
 pub use recipe::{
-    Balance, Convolution, DataTable, DeepClusterTable, EvaluationTable, InitialFeatures, KMeansTable, MemoryTable,
-    Method, ModelTable, OptimizerTable, Reaction, Recipe, TrainingTable, read_recipe,
+    Balance, Convolution, DataTable, DeepClusterTable, EvaluationTable, FinalStatistics, InitialFeatures, KMeansTable,
+    MemoryTable, Method, ModelTable, OptimizerTable, Reaction, Recipe, TrainingTable, read_recipe,
 };
 pub use rotation::Rotation;
 pub use run::{Progress, Run};

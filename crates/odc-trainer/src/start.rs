@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor};
-use odc_data::{Augmentation, Dataset, Loader, LoaderConfig, Skipped, Subset, View};
+use candle_core::{DType, Tensor};
+use odc_data::{Dataset, Skipped, Subset};
 use odc_eval::{ExtractionConfig, Features};
 use odc_kmeans::KMeans;
 use odc_memory::Memory;
-use odc_model::{Dropout, Mode, Network};
+use odc_model::{Dropout, Mode};
 
 use crate::first_network::FirstNetwork;
 use crate::recipe::InitialFeatures;
+use crate::statistics;
 use crate::{Conductor, DeepCluster, EpochClustering, Recipe, Rotation, Trainer, TrainerError};
 
 /// What the start is busy with, for a progress display.
@@ -65,7 +66,7 @@ pub(crate) fn extract_features(
 ) -> Result<Start, TrainerError> {
     let start = Instant::now();
     if let (FirstNetwork::Odc(network), InitialFeatures::TrainStatistics) = (&network, recipe.memory.initial_features) {
-        fill_statistics(recipe, network, dataset)?;
+        statistics::fill_by_training_views(recipe, network, dataset)?;
     }
     let mut forward = |images: &Tensor| match &network {
         FirstNetwork::Odc(network) => network.features(images, Mode::Eval, Dropout::Off),
@@ -151,7 +152,7 @@ pub(crate) fn extraction(recipe: &Recipe) -> ExtractionConfig {
     }
 }
 
-const EXTRACTION_BATCH: usize = 128;
+pub(crate) const EXTRACTION_BATCH: usize = 128;
 
 /// The images of `dataset` that could be decoded.
 pub(crate) fn usable(dataset: &Arc<dyn Dataset>, images: &[u32]) -> Arc<dyn Dataset> {
@@ -159,33 +160,4 @@ pub(crate) fn usable(dataset: &Arc<dyn Dataset>, images: &[u32]) -> Arc<dyn Data
         return Arc::clone(dataset);
     }
     Arc::new(Subset::new(Arc::clone(dataset), images.to_vec()))
-}
-
-/// Lets forward passes in training mode fill the running statistics of batch norm: the cumulative mean over batches
-/// of the training view.
-fn fill_statistics(recipe: &Recipe, network: &Network, dataset: &Arc<dyn Dataset>) -> Result<(), TrainerError> {
-    const BATCHES: usize = 20;
-    let n_samples = dataset.len();
-    let batch_size = EXTRACTION_BATCH.min(n_samples);
-    let order = odc_data::Sampling::Permutation.epoch(odc_ops::random::key(recipe.seed, "statistics", 0), 0, n_samples);
-    let order = order.into_iter().take(BATCHES * batch_size).collect();
-    let config = LoaderConfig {
-        batch_size,
-        side: recipe.data.resolved_side(),
-        workers: recipe.data.resolved_workers(),
-        queue: recipe.data.queue,
-        seed: recipe.seed,
-        epoch: u64::MAX,
-    };
-    let view = View::Training(Augmentation { steps: recipe.data.augmentation.clone() });
-    for (number, batch) in Loader::new(Arc::clone(dataset), order, 0, view, config).enumerate() {
-        if batch.indices.len() < 2 {
-            continue;
-        }
-        let shape = (batch.indices.len(), batch.side, batch.side, 3);
-        let pixels = Tensor::from_slice(&batch.pixels, shape, &Device::Cpu)?;
-        let images = odc_ops::normalize_pixels(&pixels, recipe.data.mean, recipe.data.std)?;
-        network.accumulate_statistics(&images, number as u64)?;
-    }
-    Ok(())
 }

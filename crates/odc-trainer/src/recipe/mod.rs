@@ -20,7 +20,7 @@ pub use clustering::{Balance, DeepClusterTable, InitialFeatures, KMeansTable, Me
 pub use data::DataTable;
 pub use method::Method;
 pub use model::{Convolution, ModelTable};
-pub use training::{EvaluationTable, OptimizerTable, Reaction, TrainingTable};
+pub use training::{EvaluationTable, FinalStatistics, OptimizerTable, Reaction, TrainingTable};
 
 /// A run's definition. What is `None` is chosen from the data by [`Recipe::resolve`]; the resolved recipe holds every
 /// value and is what the run folder stores. Unknown keys are errors.

@@ -45,6 +45,17 @@ pub enum Reaction {
     Stop,
 }
 
+/// Of which views the written backbone's batch norm holds mean and variance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinalStatistics {
+    /// As training left them: of the training views of its last batches (the reference).
+    #[default]
+    Running,
+    /// Of plain views, which are what a trained network sees.
+    Plain,
+}
+
 /// `[training]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,6 +71,9 @@ pub struct TrainingTable {
     pub checkpoint_every: u64,
     /// Checkpoints kept; older ones are deleted.
     pub checkpoints_kept: usize,
+    /// What the batch norm of `backbone.safetensors` holds: `running` means and variances as training left them, or those
+    /// of `plain` views (up to 2,560 images). Checkpoints keep the former.
+    pub final_statistics: FinalStatistics,
     /// A loss or feature that is no number: `stop`, or `warn` to leave that batch out and go on.
     pub on_nan: Reaction,
     /// Nearly all images in few clusters, labels that never settle, dead features: `warn` or `stop`.
@@ -74,6 +88,7 @@ impl Default for TrainingTable {
             log_every: 10,
             checkpoint_every: 200,
             checkpoints_kept: 2,
+            final_statistics: FinalStatistics::Running,
             on_nan: Reaction::Stop,
             on_collapse: Reaction::Warn,
         }

@@ -2,9 +2,10 @@
 
 use super::Run;
 use crate::files::write_atomically;
+use crate::recipe::FinalStatistics;
 use crate::scores::score;
 use crate::start::Stage;
-use crate::{Summary, TrainerError};
+use crate::{Summary, TrainerError, statistics};
 
 impl Run {
     /// Writes what a run is for: `backbone.safetensors`, `clusters.csv` (of a method with clusters) and
@@ -14,12 +15,19 @@ impl Run {
     /// Names the file that cannot be written.
     pub fn finish(&mut self, progress: &mut dyn FnMut(Stage)) -> Result<Summary, TrainerError> {
         self.save()?;
-        odc_model::weights::save(self.conductor.backbone().params(), self.folder.join("backbone.safetensors"))?;
+        let backbone = match self.state.recipe.training.final_statistics {
+            FinalStatistics::Running => self.conductor.backbone(),
+            FinalStatistics::Plain => {
+                let (recipe, dataset) = (&self.state.recipe, &self.dataset);
+                &statistics::with_plain_statistics(recipe, self.conductor.backbone(), dataset)?
+            }
+        };
+        odc_model::weights::save(backbone.params(), self.folder.join("backbone.safetensors"))?;
         if let Some(labels) = self.conductor.labels() {
             self.write_clusters(labels)?;
         }
         progress(Stage::Scoring);
-        let after = score(&self.state.recipe, self.conductor.backbone(), &self.dataset, self.conductor.labels())?;
+        let after = score(&self.state.recipe, backbone, &self.dataset, self.conductor.labels())?;
         let lines = crate::read_log(&self.folder.join("log.jsonl"))?;
         let summary = Summary::new(self, &lines, after);
         let text = serde_json::to_string_pretty(&summary).unwrap_or_default() + "\n";

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use odc_trainer::{Conductor, Recipe, Run, Trainer, TrainerError, checkpoints};
+use odc_eval::ExtractionConfig;
+use odc_model::{Backbone, Dropout, Mode};
+use odc_trainer::{Checkpoint, Conductor, Recipe, Run, Trainer, TrainerError, checkpoints};
 
 use crate::common::{RECIPE, advance, begin, recipe, scratch, values};
 
@@ -36,6 +38,14 @@ fn fill(run: &Run, name: &str, value: f32) {
     let params = run.conductor().params();
     let shape = params.get(name).unwrap_or_else(|| panic!("{name}")).file_shape();
     params.set(name, &Tensor::full(value, shape, &Device::Cpu).expect("a tensor")).expect("fits");
+}
+
+fn copy(backbone: &Backbone) -> Backbone {
+    let copy = Backbone::new(backbone.config(), 0, &Device::Cpu).expect("a network");
+    for (name, tensor) in backbone.params().named_tensors().expect("tensors") {
+        copy.params().set(&name, &tensor).expect("fits");
+    }
+    copy
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -185,12 +195,62 @@ fn a_run_begins_with_the_network_of_its_seed() {
     let run = begin(&folder, &["seed=5"]);
     let model = &run.recipe().model;
     let alone =
-        odc_model::Backbone::new(&model.backbone(), run.recipe().network_seed(), &Device::Cpu).expect("a network");
+        Backbone::new(&model.backbone(), run.recipe().network_seed(), &Device::Cpu).expect("a network");
     let values = |params: &odc_model::Params| {
         let weight = params.get("conv1.weight").expect("the first layer").to_file_layout().expect("a tensor");
         weight.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32")
     };
     assert_eq!(values(alone.params()), values(trainer(&run).network().backbone.params()));
+}
+
+#[test]
+fn the_written_backbone_can_hold_the_statistics_of_plain_views() {
+    let (_keep, folder) = scratch();
+    let mut run = begin(&folder, &["training.final_statistics=plain", "training.epochs=1"]);
+    advance(&mut run, 4);
+    run.finish(&mut |_| ()).expect("the files of its end");
+    let recipe = run.recipe();
+    let config = ExtractionConfig {
+        side: 16,
+        view: recipe.data.plain_view,
+        batch_size: 96,
+        workers: 0,
+        mean: recipe.data.mean,
+        std: recipe.data.std,
+    };
+    let dataset = odc_data::open(&recipe.data.source()).expect("images");
+    let pixels = odc_eval::extract_pixels(&dataset, &config).expect("plain views");
+    let images = Tensor::from_vec(pixels.values, (96, 16, 16, 3), &Device::Cpu).expect("a batch");
+
+    let trained = run.conductor().backbone();
+    let twin = copy(trained);
+    let tensors = |backbone: &Backbone| backbone.params().named_tensors().expect("tensors");
+    let before = tensors(trained);
+    twin.forward(&images, Mode::Train, Dropout::Off).expect("a pass that records");
+    let written = Backbone::new(trained.config(), 1, &Device::Cpu).expect("a network");
+    odc_model::weights::load_strict(written.params(), folder.join("backbone.safetensors")).expect("weights");
+    let flat = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
+    let mut moved = 0;
+    for (((name, before), (_, recorded)), (_, written)) in before.iter().zip(tensors(&twin)).zip(tensors(&written)) {
+        if name.contains("num_batches_tracked") {
+            continue;
+        }
+        let (before, recorded, written) = (flat(before), flat(&recorded), flat(&written));
+        if !name.contains("running") {
+            assert_eq!(before, written, "{name}");
+            continue;
+        }
+        moved += usize::from(before != written);
+        // What was recorded is nine tenths of the statistics before and one of the batch's.
+        for ((before, recorded), written) in before.iter().zip(recorded).zip(written) {
+            let of_batch = (recorded - 0.9 * before) / 0.1;
+            assert!((written - of_batch).abs() < 1e-4 * (1.0 + before.abs() + of_batch.abs()), "{name}");
+        }
+    }
+    assert_eq!(moved, 40, "mean and variance of each of twenty batch norms");
+    let checkpoint = Checkpoint::read(checkpoints(&folder).last().expect("a checkpoint")).expect("reads");
+    let kept = checkpoint.into_conductor(4).expect("a conductor");
+    assert_eq!(values(kept.backbone().params()), values(trained.params()));
 }
 
 #[test]
