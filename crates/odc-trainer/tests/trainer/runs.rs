@@ -194,8 +194,7 @@ fn a_run_begins_with_the_network_of_its_seed() {
     let (_keep, folder) = scratch();
     let run = begin(&folder, &["seed=5"]);
     let model = &run.recipe().model;
-    let alone =
-        Backbone::new(&model.backbone(), run.recipe().network_seed(), &Device::Cpu).expect("a network");
+    let alone = Backbone::new(&model.backbone(), run.recipe().network_seed(), &Device::Cpu).expect("a network");
     let values = |params: &odc_model::Params| {
         let weight = params.get("conv1.weight").expect("the first layer").to_file_layout().expect("a tensor");
         weight.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32")
