@@ -298,8 +298,10 @@ fn before_and_after(summary: &Summary) -> Table {
 fn judgement(summary: &Summary) -> String {
     let (before, after) = (&summary.before, &summary.after);
     let (Some(first), Some(last)) = (before.knn, after.knn) else {
-        let look = if summary.n_clusters.is_some() { ": look at clusters.csv" } else { "" };
-        return format!("These images have no true labels to tell apart, so nothing can be scored here{look}.\n");
+        let look = if summary.n_clusters.is_some() { " Look at clusters.csv." } else { "" };
+        return format!(
+            "Nothing was scored: that takes images with true labels to tell apart, and evaluation.images above 0.{look}\n"
+        );
     };
     let pixels = before.knn_pixels.map(|knn| format!(" (raw pixels: {knn:.1} %)")).unwrap_or_default();
     let advice = match summary.n_clusters {
