@@ -152,7 +152,7 @@ pub(crate) fn extraction(recipe: &Recipe) -> ExtractionConfig {
     }
 }
 
-pub(crate) const EXTRACTION_BATCH: usize = 128;
+const EXTRACTION_BATCH: usize = 128;
 
 /// The images of `dataset` that could be decoded.
 pub(crate) fn usable(dataset: &Arc<dyn Dataset>, images: &[u32]) -> Arc<dyn Dataset> {

@@ -6,11 +6,12 @@ use candle_core::{Device, Tensor};
 use odc_data::{Augmentation, Dataset, Loader, LoaderConfig, Sampling, View};
 use odc_model::{Backbone, Network};
 
-use crate::start::EXTRACTION_BATCH;
 use crate::{Recipe, TrainerError};
 
-/// Batches that statistics are the mean of: some thousands of images, each giving every channel many values.
+/// Batches that statistics are the mean of: with [`BATCH_SIZE`] some thousands of images.
 const BATCHES: usize = 20;
+/// Images in each of them.
+const BATCH_SIZE: usize = 128;
 
 /// Fills the statistics of a network, neck and all, by training views.
 pub(crate) fn fill_by_training_views(
@@ -45,7 +46,7 @@ fn fill(
     accumulate: &(dyn Fn(&Tensor, u64) -> candle_core::Result<()> + Sync),
 ) -> Result<(), TrainerError> {
     let n_samples = dataset.len();
-    let batch_size = EXTRACTION_BATCH.min(n_samples);
+    let batch_size = BATCH_SIZE.min(n_samples);
     let order = Sampling::Permutation.epoch(odc_ops::random::key(recipe.seed, "statistics", 0), 0, n_samples);
     let order = order.into_iter().take(BATCHES * batch_size).collect();
     let config = LoaderConfig {

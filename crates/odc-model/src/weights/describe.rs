@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 
 use candle_core::{Device, Result};
 
-use super::file::{StoredTensor, WeightFile};
+use super::file::WeightFile;
 use super::naming::Naming;
+use super::stored_tensor::StoredTensor;
 use crate::backbone::Backbone;
 use crate::config::{Architecture, BackboneConfig, Stem};
 

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde_json::{Map, Value, json};
 
+use super::stored_tensor::StoredTensor;
 use super::torch;
 
 /// Replaces the file at `path` by `bytes`: written beside it, flushed to the disk, renamed.
@@ -85,24 +85,6 @@ pub(super) struct WeightFile {
     pub(super) metadata: BTreeMap<String, String>,
     /// In the order of the file.
     pub(super) tensors: Vec<StoredTensor>,
-}
-
-/// Where a tensor lies in a file.
-#[derive(Clone, Debug)]
-pub(super) struct StoredTensor {
-    pub(super) name: String,
-    /// Type of its numbers, as safetensors writes it.
-    pub(super) kind: String,
-    /// The same, if candle has it.
-    pub(super) dtype: Option<DType>,
-    /// Bytes of a number.
-    pub(super) number_size: usize,
-    pub(super) shape: Vec<usize>,
-    /// In numbers, as the offset. Every number that they reach lies in `storage`.
-    pub(super) strides: Vec<usize>,
-    pub(super) offset: usize,
-    /// Bytes of the file.
-    pub(super) storage: Range<usize>,
 }
 
 impl WeightFile {

@@ -10,6 +10,7 @@ mod file;
 mod naming;
 mod pickle;
 mod report;
+mod stored_tensor;
 mod torch;
 
 use std::collections::HashMap;

@@ -10,8 +10,8 @@ use std::ops::Range;
 use candle_core::DType;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::file::StoredTensor;
 use super::pickle::{Id, Object, Pickle, PickledTensor};
+use super::stored_tensor::StoredTensor;
 
 /// How a zip archive begins.
 const ZIP: &[u8] = b"PK\x03\x04";
