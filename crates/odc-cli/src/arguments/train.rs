@@ -33,7 +33,7 @@ pub(crate) struct TrainArguments {
     #[command(flatten)]
     pub(crate) recipe: RecipeArguments,
 
-    /// Folder of the run [default: runs/<name of the data>-<first free number>]
+    /// Folder of the run [default: runs/NAME-N: the data and the first free number]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
