@@ -1,4 +1,4 @@
-//! Class-weighted cross-entropy, spec section 4: L = Σ_n w[y_n]·ce(logits_n, y_n) / Σ_n w[y_n].
+//! Class-weighted cross-entropy, equation (1) of docs/ALGORITHM.md: `L = Σ_n w[y_n]·ce(logits_n, y_n) / Σ_n w[y_n]`.
 
 use crate::vectorized::{current_level, vectorized};
 use rayon::prelude::*;
@@ -57,7 +57,7 @@ pub fn backward(logits: &[f32], parts: &[f32], labels: &[u32], weights: &[f32], 
     });
 }
 
-/// Σ w[y] over the batch, in batch order.
+/// `Σ w[y]` over the batch, in batch order.
 ///
 /// # Panics
 /// Where a label is out of range.

@@ -1,4 +1,4 @@
-//! Class-weighted cross-entropy, the loss of spec sections 4 and 5.
+//! Class-weighted cross-entropy, the loss of equation (1) of docs/ALGORITHM.md.
 
 mod cpu;
 
